@@ -1,0 +1,1 @@
+"""Reading sound: decoding, resampling, tags, waveforms."""

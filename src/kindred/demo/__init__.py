@@ -1,0 +1,1 @@
+"""The demo library: public scores rendered to audio."""

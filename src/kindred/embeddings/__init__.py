@@ -1,0 +1,1 @@
+"""Turning audio into vectors: the encoder port, spaces and the encoders."""

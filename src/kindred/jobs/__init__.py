@@ -1,0 +1,1 @@
+"""Long work that shows progress, can be cancelled, and survives being killed."""

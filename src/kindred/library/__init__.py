@@ -1,0 +1,1 @@
+"""What is in the library: tracks, their names, and how they come in."""

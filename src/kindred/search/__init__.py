@@ -1,0 +1,1 @@
+"""Finding what sounds alike: exact and approximate cosine search, filters, diversity."""
