@@ -44,7 +44,8 @@ class AudioError(KindredError):
     ----------
     code : str
         Short, stable reason: ``empty``, ``not-audio``, ``not-a-file``, ``broken-link``,
-        ``no-permission``, ``damaged``, ``too-short``, ``silent``, ``not-finite``, ``changed``.
+        ``no-permission``, ``link-loop``, ``link-out``, ``damaged``, ``too-short``, ``silent``,
+        ``not-finite``, ``changed``, ``no-vector``, ``unexpected``.
     message : str
         One sentence for people.
     """

@@ -1,0 +1,294 @@
+"""Where CLAP's weights lie, what names them and how they are fetched.
+
+A Hugging Face id lies under ``settings.models`` in the hub's own cache layout
+(``models--owner--name/snapshots/COMMIT``), so that a download resumes and is never half visible; the
+commit names the weights. A folder of the user's is named by a digest of its configuration and of
+the size, start and end of its weights. Nothing here imports torch, and only :func:`fetch` uses the
+network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kindred.config import Settings
+from kindred.errors import EncoderError, WeightsMissing
+
+#: Commits the project was checked against, so that the same name always means the same weights.
+PINNED = {
+    "laion/larger_clap_music": "a0b4534a14f58e20944452dff00a22a06ce629d1",
+    "laion/clap-htsat-unfused": "8fa0f1c6d0433df6e97c127f64b2a1d6c0dcda8a",
+    "laion/clap-htsat-fused": "365dea6ef167def6676140ed93bbc43f84dabb28",
+}
+CONFIGS = ("config.json", "preprocessor_config.json")
+#: Weights files, the preferred one first.
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+COMMAND = "kindred models pull clap"
+#: Seconds the hub has to answer.
+TIMEOUT = 10.0
+
+#: Called with bytes fetched and bytes in all.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights on this machine: their folder, the weights file and what names them."""
+
+    folder: Path
+    file: Path
+    revision: str
+
+
+@dataclass(frozen=True)
+class WeightsStatus:
+    """Whether the weights are here.
+
+    Attributes
+    ----------
+    available : bool
+    location : Path
+        Where they are, or will be.
+    size : int
+        Bytes on disk; 0 when missing.
+    notice : str
+        One line for people.
+    command : str
+        What fetches them; empty when nothing needs to be done or a command cannot help.
+    """
+
+    available: bool
+    location: Path
+    size: int
+    notice: str
+    command: str
+
+
+def weights_status(settings: Settings) -> WeightsStatus:
+    """Look for the weights; reads headers only, no network."""
+    target = _target(settings)
+    command = "" if _is_folder(settings) else COMMAND
+    try:
+        weights = locate(settings)
+    except WeightsMissing as error:
+        return WeightsStatus(False, target, 0, str(error), command)
+    except EncoderError as error:
+        return WeightsStatus(False, target, _size(target), str(error), command)
+    size = _size(weights.folder)
+    notice = f"CLAP weights {weights.revision}, {size / 1e6:,.0f} MB, in {weights.folder}."
+    return WeightsStatus(True, weights.folder, size, notice, "")
+
+
+def readiness(settings: Settings) -> tuple[bool, str, str]:
+    """Whether the encoder can be used, why or why not, and the command that helps."""
+    status = weights_status(settings)
+    return status.available, status.notice, status.command
+
+
+def locate(settings: Settings) -> Weights:
+    """Find and check the weights.
+
+    Raises
+    ------
+    WeightsMissing
+        When they are not on this machine.
+    EncoderError
+        When a file is damaged; the message names it.
+    """
+    if _is_folder(settings):
+        folder = _target(settings)
+        if not folder.is_dir():
+            raise WeightsMissing(
+                f"KINDRED_CLAP_MODEL names the folder {folder}, which does not exist."
+            )
+        file = _check(folder, advice="Copy a complete CLAP model there.")
+        return Weights(folder, file, f"folder@{_digest(folder, file)}")
+    snapshot = _snapshot(settings)
+    model = settings.clap_model
+    if snapshot is None:
+        raise WeightsMissing(
+            f"The CLAP weights {model} are not under {settings.models}."
+            f" Fetch them once with `{COMMAND}`."
+        )
+    file = _check(snapshot, advice=f"Fetch them again with `{COMMAND}`.")
+    return Weights(snapshot, file, f"{model}@{snapshot.name[:12]}")
+
+
+def fetch(settings: Settings, *, progress: Progress | None = None) -> WeightsStatus:
+    """Download the weights; goes on where an earlier download stopped.
+
+    Parameters
+    ----------
+    progress : callable, optional
+        Called with bytes fetched and bytes in all.
+
+    Returns
+    -------
+    WeightsStatus
+
+    Raises
+    ------
+    WeightsMissing
+        When the hub cannot be reached or does not have the model; said at once, not tried again.
+    EncoderError
+        When what was fetched is damaged.
+    """
+    if _is_folder(settings):
+        raise WeightsMissing(
+            f"KINDRED_CLAP_MODEL names the folder {_target(settings)}; only a Hugging Face id"
+            " such as laion/larger_clap_music can be fetched."
+        )
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+    from tqdm.auto import tqdm
+
+    model, revision = settings.clap_model, _revision(settings)
+    try:
+        info = HfApi().model_info(model, revision=revision, timeout=TIMEOUT, files_metadata=True)
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise WeightsMissing(
+            f"The Hugging Face hub has no {model} at revision {revision} that can be read without"
+            " an account. Check KINDRED_CLAP_MODEL and KINDRED_CLAP_REVISION."
+        ) from error
+    except Exception as error:
+        raise WeightsMissing(_unreachable(model, error)) from error
+    sizes = {entry.rfilename: entry.size or 0 for entry in info.siblings or ()}
+    file = next((name for name in WEIGHTS if name in sizes), None)
+    if file is None or any(name not in sizes for name in CONFIGS):
+        raise WeightsMissing(
+            f"{model} at revision {revision} does not hold {', '.join(CONFIGS)} and"
+            f" {' or '.join(WEIGHTS)}; it is not a CLAP model transformers can read."
+        )
+    wanted = [*CONFIGS, file]
+    total = sum(sizes[name] for name in wanted)
+
+    class Report(tqdm):  # type: ignore[type-arg]
+        """Hands the hub's count of bytes on instead of drawing it."""
+
+        def __init__(self, *args: object, **options: object) -> None:
+            options.pop("name", None)
+            self.counts_bytes = options.get("unit") == "B"
+            self.done = 0
+            super().__init__(*args, **{**options, "disable": True})
+
+        def update(self, n: float | None = 1) -> bool | None:
+            if self.counts_bytes and progress is not None:
+                self.done += int(n or 0)
+                progress(min(self.done, total), total)
+            return None
+
+    try:
+        snapshot_download(
+            model,
+            revision=revision,
+            cache_dir=settings.models,
+            allow_patterns=wanted,
+            tqdm_class=Report,
+            etag_timeout=TIMEOUT,
+        )
+    except Exception as error:
+        raise WeightsMissing(_unreachable(model, error)) from error
+    locate(settings)
+    if progress is not None:
+        progress(total, total)
+    return weights_status(settings)
+
+
+def _unreachable(model: str, error: Exception) -> str:
+    reason = str(error).strip().splitlines()
+    return (
+        f"{model} could not be fetched from the Hugging Face hub"
+        f" ({type(error).__name__}: {reason[0] if reason else 'no reason given'}). Check the network"
+        " and run the command again, which goes on where it stopped; or copy the model's folder here"
+        " and name it in KINDRED_CLAP_MODEL."
+    )
+
+
+def _is_folder(settings: Settings) -> bool:
+    """Whether the setting names a folder: one that exists, or anything that is not owner/name."""
+    name = settings.clap_model
+    hub_id = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) is not None
+    return not hub_id or Path(name).is_dir()
+
+
+def _revision(settings: Settings) -> str:
+    return settings.clap_revision or PINNED.get(settings.clap_model) or "main"
+
+
+def _target(settings: Settings) -> Path:
+    """Folder in which the weights are looked for."""
+    if _is_folder(settings):
+        return Path(settings.clap_model).expanduser().absolute()
+    return settings.models / f"models--{settings.clap_model.replace('/', '--')}"
+
+
+def _snapshot(settings: Settings) -> Path | None:
+    """Snapshot folder of the wanted revision; its name is the commit, whatever was asked for."""
+    root, revision = _target(settings), _revision(settings)
+    reference = root / "refs" / revision
+    commit = reference.read_text().strip() if reference.is_file() else revision
+    snapshot = root / "snapshots" / commit
+    return snapshot if snapshot.is_dir() else None
+
+
+def _check(folder: Path, *, advice: str) -> Path:
+    """Weights file of a complete, undamaged folder."""
+    files = [folder / name for name in WEIGHTS if (folder / name).is_file()]
+    absent = [name for name in CONFIGS if not (folder / name).is_file()]
+    if absent or not files:
+        what = ", ".join([*absent, *([] if files else [" or ".join(WEIGHTS)])])
+        raise WeightsMissing(f"The CLAP weights in {folder} lack {what}. {advice}")
+    for name in CONFIGS:
+        try:
+            json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise EncoderError(f"{folder / name} cannot be read: {error}. {advice}") from error
+    problem = _damage(files[0])
+    if problem:
+        raise EncoderError(f"{files[0]} is damaged: {problem}. {advice}")
+    return files[0]
+
+
+def _damage(file: Path) -> str:
+    """What is wrong with a weights file, as far as its header tells; empty when nothing is."""
+    size = file.stat().st_size
+    if file.suffix != ".safetensors":
+        return "" if size else "it is empty"
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if size < 8 or length > size - 8:
+            return "its header is cut off"
+        try:
+            header = json.loads(stream.read(length))
+            ends = [entry["data_offsets"][1] for key, entry in header.items() if key[0] != "_"]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            return "its header is not that of a safetensors file"
+    expected = 8 + length + max(ends, default=0)
+    return "" if size == expected else f"it has {size} bytes, its header says {expected}"
+
+
+def _digest(folder: Path, file: Path) -> str:
+    """Sixteen digits that differ when configuration or weights differ."""
+    sha = hashlib.sha256()
+    for name in CONFIGS:
+        sha.update((folder / name).read_bytes())
+    size = file.stat().st_size
+    sha.update(str(size).encode())
+    with file.open("rb") as stream:
+        sha.update(stream.read(1 << 20))
+        stream.seek(max(0, size - (1 << 20)))
+        sha.update(stream.read())
+    return sha.hexdigest()[:16]
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the model's files under a folder; links of the hub's layout are followed."""
+    if not folder.is_dir():
+        return 0
+    names = {*CONFIGS, *WEIGHTS}
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.name in names)

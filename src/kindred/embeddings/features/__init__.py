@@ -1,0 +1,1 @@
+"""Hand-made descriptors of a window of music, one module a family, from one shared spectrum."""

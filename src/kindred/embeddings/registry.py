@@ -1,0 +1,134 @@
+"""The encoders there are: one line each, imported only when one is asked for.
+
+This module and everything it imports stay free of torch and scipy, so that a page can list the
+encoders and say what they need without waiting for either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import cast
+
+from kindred.config import Settings
+from kindred.embeddings.encoder import Encoder
+from kindred.errors import UnknownEncoder
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """What users are told of an encoder before it is loaded."""
+
+    name: str
+    title: str
+    description: str
+    licence: str
+    dims: int
+    needs_weights: bool
+
+
+@dataclass(frozen=True)
+class EncoderStatus:
+    """Whether an encoder can be used now.
+
+    Attributes
+    ----------
+    name : str
+    ready : bool
+    notice : str
+        One line that says so, or what is missing.
+    command : str
+        What makes it ready; empty when it is, or when no command can help.
+    """
+
+    name: str
+    ready: bool
+    notice: str
+    command: str
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """An encoder: what is told of it, and where the two functions lie that make and judge it."""
+
+    info: EncoderInfo
+    make: str
+    status: str
+
+
+_ENTRIES = (
+    _Entry(
+        EncoderInfo(
+            name="descriptors",
+            title="Descriptors",
+            description="Timbre, harmony, rhythm and dynamics, measured; says why tracks are near.",
+            licence="part of Kindred",
+            dims=189,
+            needs_weights=False,
+        ),
+        make="kindred.embeddings.descriptors:from_settings",
+        status="kindred.embeddings.descriptors:readiness",
+    ),
+    _Entry(
+        EncoderInfo(
+            name="clap",
+            title="CLAP",
+            description="LAION's learned audio vectors, trained on music and what is said of it.",
+            licence="Apache-2.0",
+            dims=512,
+            needs_weights=True,
+        ),
+        make="kindred.embeddings.clap:from_settings",
+        status="kindred.embeddings.clap_weights:readiness",
+    ),
+)
+
+
+def available() -> list[EncoderInfo]:
+    """All registered encoders, whether ready or not."""
+    return [entry.info for entry in _ENTRIES]
+
+
+def load_encoder(name: str, settings: Settings) -> Encoder:
+    """Make an encoder; a learned model itself is read at its first window.
+
+    Raises
+    ------
+    UnknownEncoder
+        When no encoder has this name.
+    WeightsMissing
+        When its weights are not on this machine.
+    EncoderError
+        When a file it needs is damaged.
+    """
+    make = cast(Callable[[Settings], Encoder], _resolve(_entry(name).make))
+    return make(settings)
+
+
+def encoder_status(name: str, settings: Settings) -> EncoderStatus:
+    """Whether an encoder can be used now; reads file headers at most, no network.
+
+    Raises
+    ------
+    UnknownEncoder
+        When no encoder has this name.
+    """
+    readiness = cast(Callable[[Settings], tuple[bool, str, str]], _resolve(_entry(name).status))
+    ready, notice, command = readiness(settings)
+    return EncoderStatus(name=name, ready=ready, notice=notice, command=command)
+
+
+def _entry(name: str) -> _Entry:
+    for entry in _ENTRIES:
+        if entry.info.name == name:
+            return entry
+    allowed = ", ".join(entry.info.name for entry in _ENTRIES)
+    raise UnknownEncoder(
+        f"There is no encoder {name!r}; there are {allowed}. Set KINDRED_ENCODER to one of them."
+    )
+
+
+def _resolve(path: str) -> object:
+    module, _, function = path.partition(":")
+    return getattr(import_module(module), function)

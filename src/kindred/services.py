@@ -1,0 +1,222 @@
+"""The composition root: everything a page, the API or a command needs, built from the settings.
+
+Services are safe to share between threads. Encoders are loaded when first used and kept.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from kindred.config import Settings, load_settings
+from kindred.embeddings import registry
+from kindred.embeddings.encoder import Encoder
+from kindred.embeddings.space import EmbeddingSpace
+from kindred.errors import ConfigError
+from kindred.jobs.runner import JobControl, Jobs
+from kindred.library.catalogue import Catalogue
+from kindred.library.ingest import Ingest, IngestSummary, Progress
+from kindred.library.uploads import Uploads
+from kindred.search.query import Clip, Search, SimilarQuery, SimilarResult
+from kindred.storage.backend import StorageBackend
+from kindred.storage.factory import open_storage
+from kindred.storage.records import JobRecord
+
+
+@dataclass(frozen=True)
+class ActiveEncoder:
+    """The encoder in use and, in words, why; ``notice`` says what is missing, if anything."""
+
+    name: str
+    title: str
+    reason: str
+    notice: str = ""
+    command: str = ""
+
+
+class Services:
+    """What Kindred can do, for one library.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.storage: StorageBackend = open_storage(settings)
+        self.catalogue = Catalogue(self.storage)
+        self.uploads = Uploads(
+            self.storage, home=settings.library, max_bytes=settings.max_upload_mb << 20
+        )
+        self.jobs = Jobs(
+            self.storage,
+            settings.library,
+            {
+                "ingest": self._ingest_job,
+                "uploads": self._uploads_job,
+                "demo": self._demo_job,
+                "fetch-model": self._fetch_job,
+            },
+        )
+        self._encoders: dict[str, Encoder] = {}
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Release the storage."""
+        self.storage.close()
+
+    # -- encoders --------------------------------------------------------------------------
+    def active_encoder(self) -> ActiveEncoder:
+        """Say which encoder is in use and why.
+
+        The encoder that was asked for, unless its weights are missing: then ``descriptors``,
+        which needs none, and a notice.
+        """
+        wanted = self.settings.encoder
+        titles = {info.name: info.title for info in registry.available()}
+        status = registry.encoder_status(wanted, self.settings)
+        if status.ready:
+            chosen = "encoder" in self.settings.model_fields_set
+            reason = "chosen by KINDRED_ENCODER" if chosen else "the default, needs no download"
+            notice, command = "", ""
+            if wanted == "descriptors":
+                clap = registry.encoder_status("clap", self.settings)
+                notice, command = ("", "") if clap.ready else (clap.notice, clap.command)
+            return ActiveEncoder(wanted, titles[wanted], reason, notice, command)
+        reason = f"in place of {titles[wanted]}, whose weights are missing"
+        return ActiveEncoder(
+            "descriptors", titles["descriptors"], reason, status.notice, status.command
+        )
+
+    def encoder(self, name: str | None = None) -> Encoder:
+        """Load an encoder, the active one by default.
+
+        Raises
+        ------
+        UnknownEncoder, WeightsMissing
+        """
+        name = name or self.active_encoder().name
+        with self._lock:
+            if name not in self._encoders:
+                self._encoders[name] = registry.load_encoder(name, self.settings)
+            return self._encoders[name]
+
+    def space(self) -> EmbeddingSpace:
+        """The space of the active encoder."""
+        return self.encoder().space
+
+    # -- library ---------------------------------------------------------------------------
+    def ingest(self, encoder: str | None = None) -> Ingest:
+        """The ingest into this library."""
+        return Ingest(
+            self.storage,
+            self.encoder(encoder),
+            home=self.settings.library,
+            workers=self.settings.workers,
+        )
+
+    def demo(
+        self,
+        *,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> IngestSummary:
+        """Render the demo library, where it is not there yet, and ingest it."""
+        from kindred.demo import render_demo
+
+        folder = self.settings.library / "demo"
+
+        def rendering(done: int, total: int, name: str) -> None:
+            if cancelled():
+                raise KeyboardInterrupt
+            if progress:
+                progress(done, 2 * total, f"rendering {name}")
+
+        def ingesting(done: int, total: int, name: str) -> None:
+            if progress:
+                progress(total + done, 2 * total, f"listening to {name}")
+
+        try:
+            render_demo(folder, progress=rendering)
+        except KeyboardInterrupt:
+            return IngestSummary(cancelled=True)
+        return self.ingest().run([folder], progress=ingesting, cancelled=cancelled)
+
+    def upload(self, files: list[tuple[str, BinaryIO]]) -> JobRecord:
+        """Take uploaded files and start the job that ingests them."""
+        return self.jobs.start("uploads", {"batch": self.uploads.stage(files)})
+
+    # -- search ----------------------------------------------------------------------------
+    def similar(self, query: SimilarQuery, encoder: str | None = None) -> SimilarResult:
+        """Answer a query in the space of the active encoder, or of the one named."""
+        from kindred.embeddings.descriptors import family_shares
+
+        search = Search(
+            self.storage, descriptors=self.encoder("descriptors").space, reasons=family_shares
+        )
+        return search.similar(query, self.encoder(encoder).space)
+
+    def embed_clip(
+        self, path: Path, *, name: str = "", encoder: str | None = None, seconds: float = 600
+    ) -> Clip:
+        """Embed a clip without adding it to the library; its first ``seconds`` are heard.
+
+        Raises
+        ------
+        AudioError
+            When it cannot be used as audio.
+        """
+        from kindred.audio.decode import decode
+
+        loaded = self.encoder(encoder)
+        audio = decode(path, sample_rate=loaded.space.sample_rate, max_seconds=seconds)
+        return Clip(name or path.name, loaded.space, loaded.embed(audio).vector)
+
+    # -- jobs ------------------------------------------------------------------------------
+    def _ingest_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+        summary = self.ingest(params.get("encoder")).run(
+            params.get("paths", ()),
+            retry=params.get("retry", False),
+            progress=control.progress,
+            cancelled=control.cancelled,
+        )
+        return summary.to_dict() | {"sentence": summary.sentence()}
+
+    def _uploads_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+        outcome = self.uploads.ingest(
+            params["batch"],
+            self.ingest(),
+            progress=control.progress,
+            cancelled=control.cancelled,
+        )
+        summary = outcome.summary
+        return summary.to_dict() | {"sentence": summary.sentence(), "refused": outcome.refused}
+
+    def _demo_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+        summary = self.demo(progress=control.progress, cancelled=control.cancelled)
+        return summary.to_dict() | {"sentence": summary.sentence()}
+
+    def _fetch_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+        registry.fetch(params["name"], self.settings, progress=control.progress)
+        return {"sentence": f"{params['name']} is here. Start Kindred with KINDRED_ENCODER=clap."}
+
+
+def build(settings: Settings | None = None, **overrides: Any) -> Services:
+    """Build the services from the environment.
+
+    Raises
+    ------
+    ConfigError
+        When a setting cannot be used.
+    StorageError
+        When the library cannot be opened.
+    """
+    settings = settings or load_settings(**overrides)
+    names = [info.name for info in registry.available()]
+    if settings.encoder not in names:
+        raise ConfigError(f"KINDRED_ENCODER takes {' or '.join(names)}, got {settings.encoder!r}.")
+    return Services(settings)

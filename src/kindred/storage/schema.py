@@ -1,0 +1,62 @@
+"""The SQLite schema of a local library, and its version.
+
+Paths inside the library folder are stored relative to it, so that the folder can be moved. A name
+that is not valid UTF-8 is stored as its bytes.
+"""
+
+from __future__ import annotations
+
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT OR IGNORE INTO meta VALUES ('library_version', 0);
+
+CREATE TABLE IF NOT EXISTS tracks (
+    track_id TEXT PRIMARY KEY,
+    content_hash TEXT NOT NULL,
+    title TEXT NOT NULL, artist TEXT NOT NULL, album TEXT NOT NULL, album_id TEXT NOT NULL,
+    track_no INTEGER,
+    composer TEXT NOT NULL, composer_original TEXT NOT NULL, work TEXT NOT NULL,
+    genre TEXT NOT NULL, year INTEGER,
+    duration REAL NOT NULL, sample_rate INTEGER NOT NULL, channels INTEGER NOT NULL,
+    format TEXT NOT NULL, peaks BLOB NOT NULL, added_at TEXT NOT NULL, extra TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS tracks_hash ON tracks (content_hash);
+
+CREATE TABLE IF NOT EXISTS files (
+    path PRIMARY KEY,
+    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    content_hash TEXT NOT NULL, track_id TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS files_track ON files (track_id);
+
+CREATE TABLE IF NOT EXISTS covers (
+    cover_hash TEXT PRIMARY KEY, image BLOB NOT NULL, thumbnail BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS track_covers (
+    track_id TEXT PRIMARY KEY, cover_hash TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS spaces (
+    space_id TEXT PRIMARY KEY, spec TEXT NOT NULL, version INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS embeddings (
+    space_id TEXT NOT NULL, track_id TEXT NOT NULL, content_hash TEXT NOT NULL,
+    vector BLOB NOT NULL, segments BLOB NOT NULL,
+    PRIMARY KEY (space_id, track_id)
+);
+CREATE INDEX IF NOT EXISTS embeddings_track ON embeddings (track_id);
+
+CREATE TABLE IF NOT EXISTS roots (path PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS quarantine (
+    path PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    code TEXT NOT NULL, reason TEXT NOT NULL, seen_at TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS jobs (
+    job_id TEXT PRIMARY KEY, kind TEXT NOT NULL, state TEXT NOT NULL, params TEXT NOT NULL,
+    done INTEGER NOT NULL, total INTEGER NOT NULL, message TEXT NOT NULL, result TEXT NOT NULL,
+    pid INTEGER NOT NULL, cancel_requested INTEGER NOT NULL,
+    created_at TEXT NOT NULL, updated_at TEXT NOT NULL
+);
+"""

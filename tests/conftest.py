@@ -1,0 +1,64 @@
+"""Shared fixtures. No test reaches a hub, and none reads the user's own settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kindred.config import Settings
+from kindred.embeddings.encoder import Encoder, Vector
+from kindred.embeddings.space import EmbeddingSpace
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("KINDRED_") and name != "KINDRED_CHROMIUM":
+            monkeypatch.delenv(name)
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+    monkeypatch.setenv("KINDRED_HOME", str(tmp_path / "library"))
+    monkeypatch.setenv("KINDRED_MODEL_DIR", str(tmp_path / "models"))
+
+
+class SpectrumEncoder(Encoder):
+    """A true, tiny encoder for tests: the energy in 8 bands of the spectrum of each window."""
+
+    title = "Spectrum"
+    batch = 4
+
+    def __init__(self, revision: str = "1") -> None:
+        self.space = EmbeddingSpace("spectrum", revision, 8_000, 1.0, 1.0, "mean", 8)
+        self.encoded = 0
+
+    def encode(self, batch: Vector) -> Vector:
+        self.encoded += len(batch)
+        power = np.abs(np.fft.rfft(batch, axis=1))[:, 1:]
+        bands = np.stack([part.sum(axis=1) for part in np.array_split(power, 8, axis=1)], axis=1)
+        return np.log1p(bands).astype(np.float32)
+
+
+@pytest.fixture
+def spectrum() -> SpectrumEncoder:
+    return SpectrumEncoder()
+
+
+def tone(path: Path, *, hz: float = 440, seconds: float = 2, rate: int = 22_050) -> Path:
+    """Write a tone, the plainest audio there is; the subtype follows the suffix."""
+    import soundfile
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    time = np.arange(int(seconds * rate)) / rate
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * hz * time), rate)
+    return path
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "library"
