@@ -3,8 +3,8 @@
 Run ``python -m kindred.embeddings.calibrate FOLDER`` over the library the descriptors shall tell
 apart: mean and deviation of every dimension and the weight of every family are measured there and
 written to ``descriptors.json``. The new constants name a new space, so a library must be embedded
-again afterwards. Some hundred tracks of varied music are enough; up to twelve windows, evenly spread,
-are taken from each, so that no long track decides.
+again afterwards. Some hundred tracks of varied music are enough; up to twelve windows, evenly
+spread, are taken from each, so that no long track decides.
 """
 
 from __future__ import annotations

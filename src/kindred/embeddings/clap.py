@@ -1,7 +1,8 @@
 """CLAP: LAION's contrastive language-audio model, its audio tower alone.
 
-Conventions: mono float32 at 48 kHz in windows of exactly 10 s; 512 dimensions of unit length. Windows
-never exceed the model's own length, so nothing is cropped at random and a window has one vector.
+Conventions: mono float32 at 48 kHz in windows of exactly 10 s; 512 dimensions of unit length.
+Windows never exceed the model's own length, so nothing is cropped at random and a window has one
+vector.
 The weights are data of their own: they lie in a folder the user names, or are fetched once from
 the Hugging Face hub into ``settings.models`` and read from there without network.
 
@@ -11,6 +12,8 @@ keyword-to-caption augmentation", ICASSP 2023; Chen et al., "HTS-AT", ICASSP 202
 
 from __future__ import annotations
 
+import importlib
+import pickle
 import threading
 from typing import Any
 
@@ -175,7 +178,7 @@ def _load(weights: Weights) -> tuple[Any, Any]:
     try:
         import torch
 
-        _complete_torchvision()
+        complete_torchvision()
         from safetensors import SafetensorError
         from transformers import ClapAudioModelWithProjection, ClapFeatureExtractor
         from transformers.utils import logging
@@ -200,7 +203,7 @@ def _load(weights: Weights) -> tuple[Any, Any]:
         )
     except (
         OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError,
-        EOFError,
+        EOFError, pickle.UnpicklingError,
     ) as error:  # fmt: skip
         raise EncoderError(
             f"The CLAP weights in {weights.file} cannot be loaded ({type(error).__name__}:"
@@ -221,7 +224,7 @@ def _load(weights: Weights) -> tuple[Any, Any]:
     return model.eval(), extractor
 
 
-def _complete_torchvision() -> None:
+def complete_torchvision() -> None:
     """Let transformers import torchvision beside a torch its compiled operators do not fit.
 
     transformers imports torchvision when it is installed, though CLAP needs nothing from it. A
@@ -231,7 +234,7 @@ def _complete_torchvision() -> None:
     import torch
 
     try:
-        import torchvision  # noqa: F401
+        importlib.import_module("torchvision")
     except ImportError:
         return
     except RuntimeError:
@@ -239,7 +242,7 @@ def _complete_torchvision() -> None:
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _kept.append(library)
-        import torchvision  # noqa: F401
+        importlib.import_module("torchvision")
 
 
 #: Declarations live as long as the object that made them.

@@ -1,10 +1,10 @@
 """Where CLAP's weights lie, what names them and how they are fetched.
 
 A Hugging Face id lies under ``settings.models`` in the hub's own cache layout
-(``models--owner--name/snapshots/COMMIT``), so that a download resumes and is never half visible; the
-commit names the weights. A folder of the user's is named by a digest of its configuration and of
-the size, start and end of its weights. Nothing here imports torch, and only :func:`fetch` uses the
-network.
+(``models--owner--name/snapshots/COMMIT``), so that a download resumes and is never half visible;
+the commit names the weights. A folder of the user's is named by a digest of its configuration and
+of the size, start and end of its weights. Nothing here imports torch, and only :func:`fetch` uses
+the network.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kindred.config import Settings
 from kindred.errors import EncoderError, WeightsMissing
@@ -167,10 +168,10 @@ def fetch(settings: Settings, *, progress: Progress | None = None) -> WeightsSta
     wanted = [*CONFIGS, file]
     total = sum(sizes[name] for name in wanted)
 
-    class Report(tqdm):  # type: ignore[type-arg]
+    class Report(tqdm):
         """Hands the hub's count of bytes on instead of drawing it."""
 
-        def __init__(self, *args: object, **options: object) -> None:
+        def __init__(self, *args: Any, **options: Any) -> None:
             options.pop("name", None)
             self.counts_bytes = options.get("unit") == "B"
             self.done = 0
@@ -202,10 +203,10 @@ def fetch(settings: Settings, *, progress: Progress | None = None) -> WeightsSta
 def _unreachable(model: str, error: Exception) -> str:
     reason = str(error).strip().splitlines()
     return (
-        f"{model} could not be fetched from the Hugging Face hub"
-        f" ({type(error).__name__}: {reason[0] if reason else 'no reason given'}). Check the network"
-        " and run the command again, which goes on where it stopped; or copy the model's folder here"
-        " and name it in KINDRED_CLAP_MODEL."
+        f"{model} could not be fetched from the Hugging Face hub ({type(error).__name__}:"
+        f" {reason[0] if reason else 'no reason given'}). Check the network and run `{COMMAND}`"
+        " again, which goes on where it stopped; or copy the model's folder to this machine and"
+        " name it in KINDRED_CLAP_MODEL."
     )
 
 

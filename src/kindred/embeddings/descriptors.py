@@ -1,10 +1,10 @@
 """Descriptors: an encoder that needs no weights, from hand-made features of four families.
 
-Conventions: timbre, harmony, rhythm and dynamics each fill one slice (:data:`FAMILIES`) of a vector.
-Every dimension is standardised by the mean and deviation it had over a calibration library and
-clipped to +-4; a family is divided by the root of its number of dimensions and multiplied by a weight
-that makes its dot products spread equally; the vector has unit length. A cosine is therefore the
-sum of the families' dot products, which says why two tracks are near (:func:`family_shares`).
+Conventions: timbre, harmony, rhythm and dynamics each fill one slice (:data:`FAMILIES`) of a
+vector. Every dimension is standardised by the mean and deviation it had over a calibration library
+and clipped to +-4; a family is divided by the root of its number of dimensions and multiplied by a
+weight that makes its dot products spread equally; the vector has unit length. A cosine is therefore
+the sum of the families' dot products, which says why two tracks are near (:func:`family_shares`).
 
 The constants lie in ``descriptors.json`` beside this module and are made again by
 ``python -m kindred.embeddings.calibrate FOLDER``. Another file makes another space.

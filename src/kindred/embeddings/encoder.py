@@ -50,7 +50,7 @@ def pool(segments: Vector) -> Vector:
     norm = float(np.linalg.norm(mean))
     if not np.isfinite(norm) or norm < 1e-12:
         raise EncoderError("The encoder gave no usable vector (zero or not finite).")
-    return (mean / norm).astype(np.float32)
+    return np.asarray(mean / norm, np.float32)
 
 
 class Encoder(ABC):

@@ -44,16 +44,34 @@ _LONGEST = 500  # a longer text is no list of names, and patterns on it would be
 _ROUNDS = 8
 
 _NOBODY = frozenset(
-    ("unknown", "unknown composer", "unknown artist", "composer unknown", "composer", "none")
-    + ("n a", "na", "nan", "null", "not available", "unbekannt", "inconnu")
-    + ("va", "various", "various artists", "various composers", "diverse")
+    (
+        *("unknown", "unknown composer", "unknown artist", "composer unknown", "composer"),
+        *("n a", "na", "nan", "none", "null", "not available", "unbekannt", "inconnu"),
+        *("va", "various", "various artists", "various composers", "diverse"),
+    )
 )
 _ANONYMOUS = frozenset(
     ("anon", "anonymous", "anonymus", "anonym", "anonyme", "anonimo", "anonymous composer")
 )
 _TRADITIONAL = frozenset(("trad", "traditional", "traditionnel", "traditionell", "tradicional"))
 _PARTICLES = frozenset(
-    ("van", "von", "der", "den", "zu", "de", "da", "di", "del", "della", "du", "des", "la", "le", "of")
+    (
+        "van",
+        "von",
+        "der",
+        "den",
+        "zu",
+        "de",
+        "da",
+        "di",
+        "del",
+        "della",
+        "du",
+        "des",
+        "la",
+        "le",
+        "of",
+    )
 )
 _SUFFIXES = frozenset(("jr", "sr", "junior", "senior", "ii", "iii", "iv", "phd"))
 _ROMAN = frozenset(("II", "III", "IV"))
@@ -308,7 +326,10 @@ def _given_names(names: list[str], surnames: list[str]) -> list[_Given]:
             if name.endswith(f" {surname}"):
                 given = name.removesuffix(surname).split()
                 by_length.setdefault(len(given), []).append(given)
-    return [tuple(frozenset(spellings) for spellings in zip(*g, strict=True)) for g in by_length.values()]
+    return [
+        tuple(frozenset(spellings) for spellings in zip(*g, strict=True))
+        for g in by_length.values()
+    ]
 
 
 def _find(text: str) -> str | None:
@@ -373,6 +394,6 @@ def _fits(query: list[str], form: _Given, *, all_names: bool) -> bool:
 
 
 def _abbreviates(word: str, spellings: frozenset[str]) -> bool:
-    if len(word) == 2:  # too short to abbreviate a name: "Jo" is no Johannes
+    if len(word) == 2 and set(word) & set("aeiouy"):  # "Ch." is Charles, "Jo" is no Johannes
         return word in spellings
     return any(spelling.startswith(word) for spelling in spellings)

@@ -21,9 +21,10 @@ year                                                                 whole numbe
 ============  =====================================================  =======================
 
 Any other column is kept in ``extra`` under its own name. A track id becomes part of a URL: 1 to
-128 of letters A-Z a-z, digits, ``. _ : -``, and not only dots. Line numbers count from 1, the header included; a row is
-named by the line it starts on. Texts are taken as they are, apart from space around them:
-standardising composers is up to who imports them.
+128 of letters A-Z a-z, digits, ``. _ : -``, and not only dots. Line numbers count from 1, the
+header included; a row is named by the line it starts on. Texts are taken as they are, apart from
+space around them: standardising composers is up to who imports them. Beside semicolons and tabs a
+number may have a decimal comma.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ import csv
 import math
 import os
 import re
-import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +43,8 @@ from kindred.errors import ImportRejected
 from kindred.storage.records import Track
 
 MAX_ROWS = 1_000_000
-MAX_FIELD = 131_072  # characters, in a field and in a line; the csv module's own default
+MAX_FIELD = 131_072  # characters; the csv module's own default
+MAX_LINE = 1_048_576  # characters; a file without line ends must not fill the memory
 
 _AUDIO_COLUMNS = ("audio_path", "path", "file", "audio_key", "audio_s3_key")
 _DURATION_COLUMNS = ("duration_sec", "duration")
@@ -51,9 +53,9 @@ _KNOWN = frozenset(
     (*_TEXT_COLUMNS, *_AUDIO_COLUMNS, *_DURATION_COLUMNS, "track_id", "track_no", "year")
 )
 _WRITTEN = (
-    ("track_id", "album_id", "track_no", "title", "composer", "audio_path", "duration_sec")
-    + ("artist", "album", "genre", "year", "work")
-)  # fmt: skip
+    *("track_id", "album_id", "track_no", "title", "composer", "audio_path", "duration_sec"),
+    *("artist", "album", "genre", "year", "work"),
+)
 _EXPECTED = (
     "Expected a CSV file in UTF-8 whose first line names the columns track_id, title, composer "
     "and audio_path, and if known album_id, track_no and duration_sec"
@@ -129,8 +131,8 @@ def read_metadata_csv(path: Path, *, audio_root: Path | None = None) -> Metadata
     ------
     ImportRejected
         When the file as a whole cannot be used: it cannot be read, is empty, is no UTF-8 text,
-        lacks a needed column, names a column twice, has a line or field of more than
-        ``MAX_FIELD`` characters or more than ``MAX_ROWS`` rows.
+        lacks a needed column, names a column twice, or has more than ``MAX_ROWS`` rows, a field
+        of more than ``MAX_FIELD`` or a line of more than ``MAX_LINE`` characters.
     """
     try:
         if not path.is_file():
@@ -141,7 +143,7 @@ def read_metadata_csv(path: Path, *, audio_root: Path | None = None) -> Metadata
         reason = f"it is not UTF-8 text (byte 0x{error.object[error.start]:02x})"
         raise _rejected(path, f'{reason}; a spreadsheet saves it as "CSV UTF-8"') from error
     except csv.Error as error:
-        raise _rejected(path, f"it cannot be read as CSV: {error}") from error
+        raise _rejected(path, f"its header cannot be read ({error})") from error
     except OSError as error:
         raise _rejected(path, f"it cannot be read: {error.strerror or error}") from error
 
@@ -163,18 +165,13 @@ def _read(file: TextIO, path: Path, audio_root: Path | None) -> MetadataTable:
     rows: list[MetadataRow] = []
     problems: list[tuple[int, str]] = []
     first_line: dict[str, int] = {}
-    reader = csv.reader(lines, delimiter=delimiter)
-    start = 2
-    for count, cells in enumerate(_records(reader), start=1):
-        line, start = start, reader.line_num + 2
-        if count > MAX_ROWS:
-            raise _rejected(path, f"it has more than {MAX_ROWS:,} rows")
-        if not any(cell.strip() for cell in cells):
-            continue
+    for line, cells in _records(lines, delimiter, path):
         try:
             if len(cells) != len(names):
                 raise _BadRow(_wrong_width(cells, len(names)))
-            rows.append(_row(line, cells, columns, first_line, root, decimal_comma=delimiter != ","))
+            rows.append(
+                _row(line, cells, columns, first_line, root, decimal_comma=delimiter != ",")
+            )
         except _BadRow as bad:
             problems.append((line, str(bad)))
     return MetadataTable(rows, problems)
@@ -182,18 +179,35 @@ def _read(file: TextIO, path: Path, audio_root: Path | None) -> MetadataTable:
 
 def _lines(file: TextIO, path: Path) -> Iterator[str]:
     number = 0
-    while line := file.readline(MAX_FIELD + 1):
+    while line := file.readline(MAX_LINE + 1):
         number += 1
         if "\0" in line:
             raise _rejected(path, f"it is not text: line {number} has a NUL byte")
-        if len(line) > MAX_FIELD:
-            raise _rejected(path, f"line {number} is longer than {MAX_FIELD:,} characters")
+        if len(line) > MAX_LINE:
+            raise _rejected(path, f"line {number} is longer than {MAX_LINE:,} characters")
         yield line
 
 
-def _records(reader: Iterable[list[str]]) -> Iterator[list[str]]:
-    for cells in reader:
-        yield cells
+def _records(lines: Iterator[str], delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows below the header that are not blank, each with the line it starts on."""
+    reader = csv.reader(lines, delimiter=delimiter)
+    line = count = 0
+    try:
+        while True:
+            line = reader.line_num + 2
+            cells = next(reader, None)
+            if cells is None:
+                return
+            if any(len(cell) > MAX_FIELD for cell in cells):
+                raise csv.Error(f"field larger than field limit ({MAX_FIELD})")
+            if any(cell.strip() for cell in cells):
+                count += 1
+                if count > MAX_ROWS:
+                    raise _rejected(path, f"it has more than {MAX_ROWS:,} rows")
+                yield line, cells
+    except csv.Error as error:
+        reason = f"the row on line {line} cannot be read ({error}); is a quote not closed there?"
+        raise _rejected(path, reason) from error
 
 
 def _split_header(line: str, delimiter: str) -> list[str]:
@@ -206,20 +220,18 @@ def _column_key(name: str) -> str:
 
 def _columns(names: list[str], path: Path) -> dict[str, int]:
     """Map each column to its place: known ones by key, others by name; check the header."""
-    columns: dict[str, int] = {}
-    for place, name in enumerate(names):
-        key = _column_key(name)
-        key = key if key in _KNOWN else name.strip()
-        if key in columns:
-            raise _rejected(path, f"its header names the column {key!r} twice")
-        if key:  # a header that ends with a delimiter has a column without a name
-            columns[key] = place
+    keys = [key if (key := _column_key(name)) in _KNOWN else name.strip() for name in names]
+    # A header that ends with a delimiter has a column without a name.
+    columns = {key: place for place, key in enumerate(keys) if key}
     missing = [name for name in ("track_id", "title", "composer") if name not in columns]
     if not columns.keys() & set(_AUDIO_COLUMNS):
         missing.append("audio_path")
     if missing:
         got = ", ".join(repr(name[:40]) for name in names[:20])
         raise _rejected(path, f"its header lacks {', '.join(missing)}; it has {got}")
+    for key in columns:
+        if keys.count(key) > 1:
+            raise _rejected(path, f"its header names the column {key!r} twice")
     return columns
 
 
@@ -326,7 +338,7 @@ def write_metadata_csv(
         Replaced when it exists.
     tracks : iterable of Track
         Written in this order. ``extra`` becomes columns; a name that is taken by a column of this
-        format is written as ``tag_<name>``.
+        format is written as ``tag_<name>``. NUL becomes a space.
     audio_root : Path, optional
         Audio inside this folder is written relative to it.
 
@@ -336,39 +348,46 @@ def write_metadata_csv(
         When the file cannot be written.
     """
     tracks = list(tracks)
-    extras = sorted({name for track in tracks for name in track.extra if name.strip()})
-    renamed = {name: f"tag_{name}" if _column_key(name) in _KNOWN else name for name in extras}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    extras = _extra_columns(tracks)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         # A file name that is no UTF-8 cannot be written as text; its bytes are shown escaped.
-        with open(handle, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        with temporary.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow([*_WRITTEN, *renamed.values()])
+            writer.writerow([*_WRITTEN, *extras.values()])
             for track in tracks:
-                writer.writerow(
-                    [
-                        track.track_id,
-                        track.album_id,
-                        track.track_no,
-                        track.title,
-                        track.composer,
-                        _relative(track.path, audio_root),
-                        repr(float(track.duration)) if track.duration else "",
-                        track.artist,
-                        track.album,
-                        track.genre,
-                        track.year,
-                        track.work,
-                        *(track.extra.get(name, "") for name in extras),
-                    ]
-                )
+                cells = [
+                    track.track_id,
+                    track.album_id,
+                    track.track_no,
+                    track.title,
+                    track.composer,
+                    _relative(track.path, audio_root),
+                    float(track.duration) if track.duration else None,
+                    track.artist,
+                    track.album,
+                    track.genre,
+                    track.year,
+                    track.work,
+                    *(track.extra.get(name) for name in extras),
+                ]
+                writer.writerow("" if c is None else str(c).replace("\0", " ") for c in cells)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _extra_columns(tracks: list[Track]) -> dict[str, str]:
+    """Map each name in ``extra`` to a column name that is free and fits on the header's line."""
+    columns: dict[str, str] = {}
+    for name in sorted({name for track in tracks for name in track.extra}):
+        column = " ".join(name.replace("\0", " ").split()) or "tag"
+        while column in columns.values() or _column_key(column) in _KNOWN:
+            column = f"tag_{column}"
+        columns[name] = column
+    return columns
 
 
 def _relative(audio: str, root: Path | None) -> str:

@@ -6,9 +6,9 @@ Conventions
   on disk. A path that a line cannot hold as it is (line break, space at an end, bytes that are no
   UTF-8) becomes a percent-encoded ``file:`` URI.
 - CSV is meant for spreadsheets: a text cell that one could take for a formula (after apostrophes
-  and space it starts with ``=``, ``+``, ``-`` or ``@``, or their full-width twins, or it starts
-  with a tab or carriage return) gets one leading apostrophe. A reader undoes it by dropping one apostrophe from such a cell; no other cell
-  is changed. Numbers are written as numbers.
+  and space it starts with ``=``, ``+``, ``-`` or ``@``, or their full-width twins) gets one
+  leading apostrophe. A reader undoes it by dropping one apostrophe from such a cell; no other
+  text is changed. Numbers are written as numbers.
 - JSPF is the JSON form of XSPF 1 (https://xspf.org/jspf): durations in milliseconds, locations as
   URIs, a field without a value left out.
 - A track without a file stays in the list: a comment in M3U8, an empty path in CSV, no location
@@ -34,7 +34,8 @@ from urllib.parse import quote
 
 from kindred.storage.records import Track
 
-_FORMULA = re.compile(r"'*\s*[=+\-@＝＋－＠]|'*[\t\r]")
+_FORMULA = re.compile(r"['\s]*[=+\-@＝＋－＠]")
+_BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")  # what some reader takes for a line end
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -148,7 +149,7 @@ def _m3u8_path(path: str, relative_to: Path | None) -> str:
     shown = path
     if relative_to is not None and Path(path).is_relative_to(relative_to):
         shown = os.path.relpath(path, relative_to)
-    if shown != _one_line(shown, collapse=False) or shown != shown.strip():
+    if _BREAKS.search(shown) or shown != shown.strip() or shown != _utf8(shown):
         return _uri(path)
     # A relative name that starts with "#" would be read as a comment, one like "http:" as a URL.
     return shown if os.path.isabs(shown) or re.match(r"[\w.][^:]*\Z", shown) else f"./{shown}"
@@ -160,13 +161,15 @@ def _label(track: Track) -> str:
     return f"{by} - {name}" if by else name
 
 
-def _one_line(text: str, *, collapse: bool = True) -> str:
-    """Replace what breaks a line or cannot be written as UTF-8; then join runs of space."""
-    text = text.encode("utf-8", "replace").decode("utf-8")
-    text = "".join(" " if len(c.splitlines()[0]) == 0 or ord(c) < 32 else c for c in text)
-    return " ".join(text.split()) if collapse else text
+def _utf8(text: str) -> str:
+    """Replace what cannot be written as UTF-8: bytes of a file name that are none."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(_BREAKS.sub(" ", _utf8(text)).split())
 
 
 def _guarded(text: str) -> str:
-    text = text.encode("utf-8", "replace").decode("utf-8")
+    text = _utf8(text)
     return f"'{text}" if _FORMULA.match(text) else text

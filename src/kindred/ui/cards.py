@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import streamlit as st
 
@@ -215,7 +215,8 @@ def cards(
     if kind not in get_args(Kind):
         raise ValueError(f"Unknown kind {kind!r}; allowed are {list(get_args(Kind))}.")
 
-    pressed = selected if isinstance(selected, Mapping) else {}
+    # Without a mapping the buttons are plain ones: only a mapping tells what is pressed.
+    pressed = selected if isinstance(selected, Mapping) else None
     data = {
         "kind": kind,
         "served": served,
@@ -226,7 +227,7 @@ def cards(
             | {
                 "playable": bool(item.url if served else item.path),
                 "selected": item.track_id in selected,
-                "pressed": pressed.get(item.track_id),
+                "pressed": None if pressed is None else pressed.get(item.track_id, ""),
             }
             for item in items
         ],
@@ -247,6 +248,10 @@ def _read_event(
     if not isinstance(value, Mapping):
         return None
     action, track_id = value.get("action"), value.get("track_id")
+    if not isinstance(action, str) or not isinstance(track_id, str):
+        return None
     if action not in allowed or track_id not in known:
         return None
-    return CardEvent(action=action, track_id=track_id, nonce=str(value.get("nonce", "")))
+    return CardEvent(
+        action=cast(Action, action), track_id=track_id, nonce=str(value.get("nonce", ""))
+    )

@@ -106,7 +106,8 @@ def placeholder_cover(track_id: str, title: str) -> str:
     svg = (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100">'
         f'<defs><linearGradient id="g" gradientTransform="rotate({turn % 180 / 2 + 20} .5 .5)">'
-        f'<stop stop-color="{dark}"/><stop offset="1" stop-color="{light}"/></linearGradient></defs>'
+        f'<stop stop-color="{dark}"/><stop offset="1" stop-color="{light}"/>'
+        "</linearGradient></defs>"
         f'<rect width="100" height="100" fill="url(#g)"/>{drawing}'
         f'<text x="8" y="92" font-family="Georgia, serif" font-size="19" fill="#fff" '
         f'opacity="0.92">{letters}</text></svg>'
@@ -114,24 +115,24 @@ def placeholder_cover(track_id: str, title: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
-def cover_uri(thumbnail: bytes | None, *, track_id: str, title: str) -> str:
-    """Return a track's cover for a page.
+def cover_uri(thumbnail: bytes | None) -> str | None:
+    """Return a picture that came with a track for a page.
 
     Parameters
     ----------
     thumbnail : bytes or None
         The picture as ingest keeps it: WebP; PNG, JPEG and GIF are told by their first bytes.
-    track_id, title : str
-        For the placeholder when there is no picture or its kind is unknown.
 
     Returns
     -------
-    str
-        A ``data:`` URI.
+    str or None
+        A ``data:`` URI. None when there is no picture or its kind is unknown; cards and the player
+        then draw :func:`placeholder_cover`.
     """
-    if thumbnail:
-        kind = "image/webp" if thumbnail[:4] == b"RIFF" and thumbnail[8:12] == b"WEBP" else None
-        kind = kind or next((k for mark, k in _SIGNATURES if thumbnail.startswith(mark)), None)
-        if kind:
-            return f"data:{kind};base64,{base64.b64encode(thumbnail).decode()}"
-    return placeholder_cover(track_id, title)
+    if not thumbnail:
+        return None
+    if thumbnail[:4] == b"RIFF" and thumbnail[8:12] == b"WEBP":
+        kind = "image/webp"
+    elif not (kind := next((k for mark, k in _SIGNATURES if thumbnail.startswith(mark)), "")):
+        return None
+    return f"data:{kind};base64,{base64.b64encode(thumbnail).decode()}"

@@ -22,6 +22,8 @@ from kindred.embeddings.features.spectrum import (
 
 #: Range of peaks, Hz. Under 80 Hz two semitones share a bin.
 LOWEST, HIGHEST = 80.0, 5000.0
+#: Frequency, Hz, at which a peak counts half.
+OVERTONES = 600.0
 #: Columns of a frame: twelve pitch classes and the share of the spectrum that is peaks.
 N_COLUMNS = 13
 #: Frames in a block over which profiles are averaged (about .37 s and 1.5 s).
@@ -64,8 +66,12 @@ def analyse(spectrum: Spectrum) -> Floats:
     # Vertex of the parabola through three log-power points.
     offset = 0.5 * (left - right) / np.minimum(left - 2 * top + right, -1e-6)
     bins = (column + _FIRST) + (FREQUENCIES[0] * N_FFT / SAMPLE_RATE) + np.clip(offset, -0.5, 0.5)
-    pitch = 69 + 12 * np.log2(bins * (SAMPLE_RATE / N_FFT / 440))
-    weight = np.exp(0.5 * top)
+    frequency = bins * (SAMPLE_RATE / N_FFT)
+    # Fundamentals lie low and overtones high: without the slope a brighter sound of the same chord
+    # would seem another chord.
+    amplitude = np.exp(0.5 * top)
+    weight = amplitude / (1 + np.square(frequency / OVERTONES))
+    pitch = 69 + 12 * np.log2(frequency / 440)
     # Tuning: circular mean of the peaks' distance to the nearest semitone.
     tuning = np.angle(np.sum(weight * np.exp(2j * np.pi * pitch))) / (2 * np.pi)
     pitch = pitch - tuning
@@ -77,7 +83,8 @@ def analyse(spectrum: Spectrum) -> Floats:
     profile += np.bincount(row + (lower.astype(int) + 1) % 12, weight * share, count)
     out = np.empty((len(log_power), N_COLUMNS), np.float32)
     out[:, :12] = profile.reshape(-1, 12)
-    out[:, 12] = out[:, :12].sum(axis=1) / spectrum.magnitude[:, _FIRST:_LAST].sum(axis=1)
+    peaks = np.bincount(frame, amplitude, len(log_power))
+    out[:, 12] = peaks / spectrum.magnitude[:, _FIRST:_LAST].sum(axis=1)
     return out
 
 

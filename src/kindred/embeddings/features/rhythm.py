@@ -1,9 +1,9 @@
 """Rhythm: when things start, how regularly, and at which tempi.
 
-Onset strength is spectral flux with a maximum filter over frequency, which ignores vibrato (Böck and
-Widmer, 2013). Its autocorrelation is read on a logarithmic grid of tempi, where a change of tempo is
-a shift; the magnitudes of the grid's Fourier transform therefore hardly depend on tempo (scale
-transform; Holzapfel and Stylianou, 2011).
+Onset strength is spectral flux with a maximum filter over frequency, which ignores vibrato (Böck
+and Widmer, 2013). Its autocorrelation is read on a logarithmic grid of tempi, where a change of
+tempo is a shift; the magnitudes of the grid's Fourier transform therefore hardly depend on tempo
+(scale transform; Holzapfel and Stylianou, 2011).
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def summarise(log_mel: Floats) -> Floats:
 
     bands = onset_strength(log_mel)
     envelope = np.asarray(bands.mean(axis=2), np.float32)
-    n, frames = envelope.shape
+    frames = envelope.shape[1]
     local = envelope - _moving_mean(envelope, size=round(FRAME_RATE))
     # The zeros keep the far end from wrapping round into the short lags.
     transform = rfft(local, n=1024, axis=1)

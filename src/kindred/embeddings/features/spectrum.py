@@ -2,9 +2,9 @@
 
 Conventions: windows are mono float32 at 22,050 Hz, brought to zero mean and unit RMS first, so that
 every level below is relative to the window's own and gain drops out. Frames are 2,048 samples every
-512, not padded: T = 1 + (samples - 2048) // 512. The Hann taper has unit energy, so that white noise
-of unit RMS has power 1 in every bin. Only 32 Hz to 10 kHz is kept: below lie DC and rumble, above
-lies what resampling filters and lossy codecs remove.
+512, not padded: T = 1 + (samples - 2048) // 512. The Hann taper has unit energy, so that white
+noise of unit RMS has power 1 in every bin. Only 32 Hz to 10 kHz is kept: below lie DC and rumble,
+above lies what resampling filters and lossy codecs remove.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ FLOOR = 1e-8
 #: RMS under which a window is taken for silence (-120 dBFS) and not amplified further.
 SILENCE = 1e-6
 
-_root_hann = np.hanning(N_FFT + 1)[:-1]
-_TAPER: Floats = (_root_hann / np.sqrt(np.sum(_root_hann**2))).astype(np.float32)
+_hann = np.hanning(N_FFT + 1)[:-1]
+_TAPER: Floats = (_hann / np.sqrt(np.sum(_hann**2))).astype(np.float32)
 
 
 @dataclass(frozen=True)

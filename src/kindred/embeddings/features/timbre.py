@@ -8,6 +8,8 @@ under the window's level are left out: they hold the room, not the instrument.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from kindred.embeddings.features.spectrum import FREQUENCIES, Floats, Spectrum
@@ -98,7 +100,7 @@ def analyse(spectrum: Spectrum) -> Floats:
 def _contrast(log_power: Floats) -> Floats:
     """Peak less valley of each band: means of its top and bottom fifth, float32 [T, bands]."""
     out = np.empty((len(log_power), len(_BANDS) - 1), np.float32)
-    for band, (low, high) in enumerate(zip(_BANDS[:-1], _BANDS[1:], strict=True)):
+    for band, (low, high) in enumerate(pairwise(_BANDS)):
         ordered = np.sort(log_power[:, low:high], axis=1)
         fifth = max(1, (high - low) // 5)
         out[:, band] = ordered[:, -fifth:].mean(axis=1) - ordered[:, :fifth].mean(axis=1)

@@ -56,12 +56,12 @@ class Card {
       make("p", { class: "subtitle", dir: "auto", title: item.subtitle || null }, item.subtitle || "Unknown composer"));
     const head = make("div", { class: "head" }, cover, words, this.similarity(item.similarity));
 
-    this.time = make("span", { class: "chip time" }, clock(item.duration));
+    this.time = make("span", { class: "chip time" }, clock(item.duration || Number.NaN));
     const chips = make("ul", { class: "chips", "aria-label": "About this track" });
     const chip = (text, name, extra = "") =>
       text && chips.append(make("li", { class: `chip ${extra}`, dir: "auto", title: `${name}: ${text}` }, String(text)));
-    chip(item.album, "Album", "long");
-    chip(item.genre, "Genre", "long");
+    chip(item.album, "Album", "album");
+    chip(item.genre, "Genre", "genre");
     chip(item.year, "Year");
     chip(item.format, "Format");
     const line = make("div", { class: "line" }, this.wave.element, this.time);
@@ -111,9 +111,9 @@ class Card {
     const row = make("div", { class: "actions" });
     for (const action of this.deck.actions) {
       const [symbol, label] = ACTIONS[action];
-      const pressed = item.pressed === action;
+      const toggles = action !== "remove" && item.pressed !== null;
       row.append(make("button", {
-        type: "button", class: `action ${action}`, "data-focus": action, "aria-pressed": action === "remove" ? null : pressed,
+        type: "button", class: `action ${action}`, "data-focus": action, "aria-pressed": toggles ? String(item.pressed === action) : null,
         "aria-label": `${label}: ${name}`, onclick: () => this.deck.tell(action, item),
       }, icon(symbol), make("span", {}, label)));
     }
@@ -128,10 +128,12 @@ class Card {
     const playing = active && state.playing;
     this.article.toggleAttribute("data-active", active);
     this.article.toggleAttribute("data-playing", playing);
-    const duration = active && state.duration ? state.duration : this.item.duration;
+    const duration = active && state.duration ? state.duration : this.item.duration || Number.NaN;
     this.wave.setProgress(active ? state.position : 0, duration);
     this.wave.element.tabIndex = active ? 0 : -1;
-    this.time.textContent = active ? `${clock(state.position)} / ${clock(duration)}` : clock(duration);
+    // One time only: a second one would take width from the waveform just when it is aimed at.
+    this.time.textContent = clock(active ? state.position : duration);
+    this.time.title = active ? `${clock(state.position)} of ${clock(duration)}` : "Duration";
     setIcon(this.playButton, playing ? "pause" : "play");
     const verb = this.item.playable ? (playing ? "Pause" : "Play") : "No file to play for";
     this.playButton.setAttribute("aria-label", `${verb} ${this.name}`);

@@ -164,7 +164,7 @@ class Wave {
   }
 
   draw() {
-    const { clientWidth: width, clientHeight: height } = this.svg.parentElement;
+    const { width, height } = this.svg.getBoundingClientRect();
     if (!width || !height) return;
     const count = Math.max(1, Math.floor(width / this.pitch));
     const loudest = Math.max(1, ...this.peaks);

@@ -7,7 +7,7 @@
 // Says on window:   kindred:state  {track_id, playing, position, duration}, also window.kindred.state
 
 const THEME = [
-  "primary-color", "background-color", "secondary-background-color", "text-color", "border-color",
+  "link-color", "background-color", "secondary-background-color", "text-color", "border-color",
   "red-text-color", "font", "heading-font",
 ];
 

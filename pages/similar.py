@@ -1,0 +1,232 @@
+"""Similar: pick tracks or give a clip, and hear what sounds alike."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import streamlit as st
+
+from kindred.errors import KindredError
+from kindred.library.playlists import to_csv, to_jspf, to_m3u8
+from kindred.search.query import MAX_K, Clip, SimilarQuery, SimilarResult
+from kindred.services import Services
+from kindred.storage.records import TrackFilter
+from kindred.ui import frame, selection
+from kindred.ui.cards import CardEvent, cards
+from kindred.ui.selection import Selection
+from kindred.ui.server import is_served
+from kindred.ui.tracks import LibraryView, cards_of, library_view
+
+SUFFIXES = ["wav", "mp3", "m4a", "aac", "flac", "ogg", "opus", "aiff", "aif"]
+
+
+def choose(view: LibraryView, chosen: Selection) -> Selection:
+    """Let the user search for tracks as they type, and add and remove them."""
+    # The widgets follow the selection, which cards and links change too.
+    for name in ("plus", "minus"):
+        st.session_state[f"similar_{name}"] = list(getattr(chosen, name))
+    left, right = st.columns([3, 2])
+    plus = left.multiselect(
+        "Sounds like",
+        list(view.labels),
+        format_func=lambda track_id: view.labels.get(track_id, track_id),
+        key="similar_plus",
+        placeholder="Type a title, composer or album",
+        select_all=False,
+    )
+    minus = right.multiselect(
+        "But not like",
+        list(view.labels),
+        format_func=lambda track_id: view.labels.get(track_id, track_id),
+        key="similar_minus",
+        placeholder="Optional",
+        select_all=False,
+    )
+    wanted = tuple(plus)
+    return replace(chosen, plus=wanted, minus=tuple(item for item in minus if item not in wanted))
+
+
+def listen(services: Services, chosen: Selection) -> Selection:
+    """Let the user give a clip, which is heard and forgotten, never added to the library."""
+    with st.popover("Use a clip", icon=":material/mic:"):
+        st.caption("A clip is compared with the library. It is not added to it.")
+        uploaded = st.file_uploader(
+            "A file", type=SUFFIXES, max_upload_size=services.settings.max_upload_mb
+        )
+        recorded = st.audio_input("Or record one", sample_rate=48_000)
+    given = uploaded or recorded
+    if given is None:
+        return replace(chosen, clip=None)
+    if st.session_state.get("similar_clip_file") == given.file_id:
+        return replace(chosen, clip=st.session_state.get("similar_clip"))
+    name = uploaded.name if uploaded else "your recording"
+    clip: Clip | None = None
+    with tempfile.NamedTemporaryFile(suffix=".clip") as file:
+        file.write(given.getbuffer())
+        file.flush()
+        try:
+            with st.spinner(f"Listening to {name}"):
+                clip = services.embed_clip(Path(file.name), name=name)
+        except KindredError as error:
+            st.error(f"{name}: {error}", icon=":material/hearing_disabled:")
+    st.session_state["similar_clip_file"] = given.file_id
+    st.session_state["similar_clip"] = clip
+    # A new clip is a new question: the tracks asked for before are put aside.
+    return Selection(clip=clip) if clip else chosen
+
+
+def options(view: LibraryView) -> SimilarQuery:
+    """Let the user narrow the answers down."""
+    with st.popover("Filters", icon=":material/tune:"):
+        k = st.slider("How many", 1, MAX_K, 12, key="similar_k", persist_state="session")
+        diversity = st.slider(
+            "Variety",
+            0.0,
+            1.0,
+            0.0,
+            0.05,
+            help="0 gives the nearest tracks. More avoids results that are alike each other.",
+        )
+        not_same = st.pills(
+            "Leave out the same", ["work", "album", "artist"], selection_mode="multi"
+        )
+        composers = st.multiselect("Composer", view.values("composer"))
+        artists = st.multiselect("Artist", view.values("artist"))
+        albums = st.multiselect("Album", view.values("album"))
+        genres = st.multiselect("Genre", view.values("genre"))
+        year = between("Year", view.frame["year"].dropna().astype(int).tolist())
+        minutes = between("Minutes", [int(value // 60) for value in view.frame["seconds"]])
+    return SimilarQuery(
+        k=k,
+        diversity=diversity,
+        not_same=tuple(not_same or ()),
+        where=TrackFilter(
+            composers=tuple(composers),
+            artists=tuple(artists),
+            albums=tuple(albums),
+            genres=tuple(genres),
+            year=year,
+            duration=(
+                None if minutes[0] is None else 60.0 * minutes[0],
+                None if minutes[1] is None else 60.0 * minutes[1] + 59.999,
+            ),
+        ),
+    )
+
+
+def between(label: str, values: list[int]) -> tuple[int | None, int | None]:
+    """A range of whole numbers; an end left where it is does not restrict."""
+    low, high = min(values, default=0), max(values, default=0)
+    if low == high:
+        return None, None
+    first, last = st.slider(label, low, high, (low, high))
+    return (None if first == low else first), (None if last == high else last)
+
+
+def export(result: SimilarResult) -> None:
+    """Offer the results as files for other programs."""
+    tracks = [match.track for match in result.matches]
+    scores = {match.track.track_id: match.similarity for match in result.matches}
+    with st.popover("Export", icon=":material/download:", disabled=not tracks):
+        for name, mime, text in (
+            ("kindred.m3u8", "audio/x-mpegurl", to_m3u8(tracks)),
+            ("kindred.csv", "text/csv", to_csv(tracks, similarities=scores)),
+            ("kindred.jspf", "application/json", to_jspf(tracks, title="Kindred: similar")),
+        ):
+            st.download_button(name, text.encode("utf-8"), name, mime, on_click="ignore")
+
+
+def act(event: CardEvent | None, chosen: Selection, items: list) -> None:  # type: ignore[type-arg]
+    """Do what was pressed on a card."""
+    if event is None or event.nonce == st.session_state.get("similar_nonce"):
+        return
+    st.session_state["similar_nonce"] = event.nonce
+    if event.action == "play":
+        frame.order(next(item for item in items if item.track_id == event.track_id))
+        return
+    if event.action == "more":
+        selection.write(chosen.hop(event.track_id))
+    elif event.action == "less":
+        selection.write(chosen.without(event.track_id))
+    st.rerun()
+
+
+def page() -> None:
+    """Draw the page."""
+    services = frame.begin("Similar", "Pick a track, hear what sounds like it, and hop on.")
+    view = library_view(services)
+    if not view.labels:
+        st.info("The library is empty. Bring some music in first.", icon=":material/library_music:")
+        st.page_link("pages/library.py", label="Go to the library", icon=":material/arrow_forward:")
+        frame.end()
+        return
+    chosen = selection.read()
+    unknown = [item for item in (*chosen.plus, *chosen.minus) if item not in view.labels]
+    if unknown:
+        st.warning(
+            f"This link names a track that is not in the library ({', '.join(unknown)}). It may"
+            " have been removed.",
+            icon=":material/link_off:",
+        )
+        known = view.labels.keys()
+        chosen = replace(
+            chosen,
+            plus=tuple(item for item in chosen.plus if item in known),
+            minus=tuple(item for item in chosen.minus if item in known),
+        )
+    chosen = choose(view, chosen)
+    bar = st.container(horizontal=True)
+    with bar:
+        chosen = listen(services, chosen)
+        query = options(view)
+    before = st.session_state.get("similar_shown")
+    selection.write(chosen)
+    if before != (chosen.plus, chosen.minus):
+        st.session_state["similar_shown"] = (chosen.plus, chosen.minus)
+    if not chosen.plus and chosen.clip is None:
+        suggest(services, view)
+        return
+    query = replace(query, plus=chosen.plus, minus=chosen.minus, clip=chosen.clip)
+    if chosen.clip is not None:
+        st.info(f"Looking for what sounds like **{chosen.clip.name}**.", icon=":material/mic:")
+    wanted = cards_of(services, services.storage.get_tracks(chosen.plus))
+    event = cards(wanted, key="similar_query", served=is_served(), actions=(), kind="query")
+    act(event, chosen, wanted)
+    try:
+        result = services.similar(query)
+    except KindredError as error:
+        st.error(str(error), icon=":material/search_off:")
+        frame.end(wanted)
+        return
+    items = cards_of(
+        services,
+        [match.track for match in result.matches],
+        similarities=[match.similarity for match in result.matches],
+        reasons=[match.reasons for match in result.matches],
+    )
+    head, right = st.columns([4, 1], vertical_alignment="bottom")
+    head.subheader("Nearest tracks" if not query.diversity else "Near, and unlike each other")
+    with right:
+        export(result)
+    if not items:
+        st.info("No track passes the filters. Loosen them.", icon=":material/filter_alt_off:")
+    event = cards(items, key="similar_results", served=is_served(), actions=("more", "less"))
+    st.caption(
+        f"{result.space.model} vectors of {result.space.dims} dimensions · {result.index} search"
+        f" over {len(view.labels):,} tracks · {1000 * result.seconds:.0f} ms"
+    )
+    act(event, chosen, items)
+    frame.end([*wanted, *items])
+
+
+def suggest(services: Services, view: LibraryView) -> None:
+    """With nothing chosen yet, offer a few tracks to start from."""
+    st.subheader("Start anywhere")
+    few = view.frame.sample(min(6, len(view.frame)), random_state=services.storage.version())
+    items = cards_of(services, services.storage.get_tracks(list(few.index)))
+    event = cards(items, key="similar_start", served=is_served(), actions=("more",))
+    act(event, Selection(), items)
+    frame.end(items)
+
+
+page()

@@ -1,0 +1,61 @@
+"""What surrounds every page: its title, which model answers, and the one player.
+
+A page calls :func:`begin` first and :func:`end` last. Nothing a page needs is in app.py, because a
+deep link may run a page alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from kindred.errors import KindredError
+from kindred.services import Services
+from kindred.ui.cards import CardItem
+from kindred.ui.context import services as get_services
+from kindred.ui.jobs import job_button
+from kindred.ui.player import player
+from kindred.ui.server import is_served
+
+
+def begin(title: str, caption: str) -> Services:
+    """Draw a page's head and return the services; stop the page when the library cannot open."""
+    try:
+        services = get_services()
+        active = services.active_encoder()
+    except KindredError as error:
+        st.title(title)
+        st.error(str(error), icon=":material/error:")
+        st.stop()
+    st.title(title)
+    st.caption(caption)
+    with st.popover(f"Model: {active.title}", icon=":material/neurology:", type="tertiary"):
+        st.markdown(f"**{active.title}** makes the vectors: {active.reason}.")
+        st.caption(f"Storage: {services.storage.name}, in {services.settings.library}")
+        if active.notice:
+            st.info(active.notice, icon=":material/download:")
+            if active.command:
+                st.code(active.command, language="bash")
+            job_button(services, "fetch-model", {"name": "clap"}, label="Fetch CLAP now")
+    if active.name != services.settings.encoder:
+        st.warning(f"{active.title} is used {active.reason}. {active.notice}")
+    return services
+
+
+def order(track: CardItem) -> None:
+    """Have the player start a track; from Python, where a table was clicked, not a card."""
+    state = st.session_state
+    state["kindred_order"] = (track, state.get("kindred_order", (None, 0))[1] + 1)
+
+
+def end(queue: Sequence[CardItem] = ()) -> None:
+    """Draw the player; ``queue`` is what "next" goes through."""
+    track, request = st.session_state.get("kindred_order", (None, 0))
+    player(
+        served=is_served(),
+        track=track.to_player_track() if track else None,
+        autoplay=track is not None,
+        queue=[item.to_player_track() for item in queue],
+        request=request,
+    )

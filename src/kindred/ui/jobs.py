@@ -1,0 +1,89 @@
+"""Background jobs on a page: start, watch, stop, resume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from kindred.errors import KindredError
+from kindred.jobs.runner import ACTIVE
+from kindred.services import Services
+from kindred.storage.records import JobRecord
+
+_TITLES = {
+    "ingest": "Reading music",
+    "uploads": "Taking in uploads",
+    "demo": "Building the demo library",
+    "fetch-model": "Fetching a model",
+}
+
+
+def job_button(
+    services: Services, kind: str, params: dict[str, Any], *, label: str, **options: Any
+) -> None:
+    """A button that starts a job; why it cannot start is said below it."""
+    if st.button(label, key=f"start-{kind}-{label}", **options):
+        start(services, kind, params)
+
+
+def start(services: Services, kind: str, params: dict[str, Any]) -> None:
+    """Start a job and draw the page again, or say why not."""
+    try:
+        services.jobs.start(kind, params)
+    except KindredError as error:
+        st.error(str(error))
+    else:
+        st.rerun()
+
+
+def show_jobs(services: Services) -> None:
+    """Draw the latest jobs, and follow those at work until they end."""
+    if any(job.state in ACTIVE for job in services.jobs.recent(limit=5)):
+        _following(services)
+    else:
+        _draw(services)
+
+
+@st.fragment(run_every=1.0)
+def _following(services: Services) -> None:
+    if not _draw(services):
+        st.rerun()  # the library has changed: draw the whole page
+
+
+def _draw(services: Services) -> bool:
+    """Draw the jobs; return whether one is at work."""
+    jobs = services.jobs.recent(limit=3)
+    for job in jobs:
+        with st.container(border=True):
+            _draw_job(services, job)
+    return any(job.state in ACTIVE for job in jobs)
+
+
+def _draw_job(services: Services, job: JobRecord) -> None:
+    title = _TITLES.get(job.kind, job.kind)
+    if job.state in ACTIVE:
+        share = job.done / job.total if job.total else 0.0
+        count = f"{job.done} of {job.total}" if job.total else "starting"
+        st.progress(share, text=f"**{title}** · {count}")
+        left, right = st.columns([5, 1], vertical_alignment="center")
+        left.text(job.message)
+        stopping = job.cancel_requested
+        if right.button(
+            "Stopping" if stopping else "Stop", key=f"stop-{job.job_id}", disabled=stopping
+        ):
+            services.jobs.cancel(job.job_id)
+            st.rerun(scope="fragment")
+        return
+    if job.state == "done":
+        st.success(f"**{title}**: {job.result.get('sentence', 'done')}", icon=":material/check:")
+    elif job.state == "failed":
+        st.error(f"**{title}** failed: {job.message}", icon=":material/error:")
+    else:
+        what = "was stopped" if job.state == "cancelled" else "was interrupted"
+        st.warning(f"**{title}** {what}. What was done is kept.", icon=":material/pause:")
+    for name, reason in job.result.get("refused", []):
+        st.text(f"{name}: {reason}")
+    if job.state != "done" and st.button("Resume", key=f"resume-{job.job_id}"):
+        services.jobs.resume(job.job_id)
+        st.rerun()
