@@ -17,7 +17,7 @@ from kindred.embeddings import registry
 from kindred.embeddings.clap import ClapEncoder, FrontEnd, from_settings
 from kindred.embeddings.clap_weights import COMMAND, PINNED, fetch, locate, weights_status
 from kindred.errors import EncoderError, WeightsMissing
-from tests.embeddings import sounds
+from tests.embeddings import fake_hub, sounds
 from tests.embeddings.conftest import save_clap
 
 RATE = 48_000
@@ -218,29 +218,70 @@ def test_fetching_without_a_network_says_so_at_once(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_fetching_from_a_dead_host_does_not_try_again_and_again(tmp_path: Path) -> None:
-    # Another process, since the hub's client reads its settings once, at import.
+def fetch_elsewhere(endpoint: str, *, model: str, models: Path, then: str = "pass") -> list[str]:
+    """Lines printed by a fetch in another process: the hub's client reads its endpoint once."""
     code = f"""
 from kindred.config import Settings
 from kindred.embeddings.clap_weights import fetch
 from kindred.errors import WeightsMissing
+seen = []
+def progress(done, total):
+    seen.append((done, total))
+    {then}
 try:
-    fetch(Settings(_env_file=None, model_dir={str(tmp_path / "models")!r}))
-except WeightsMissing as error:
+    status = fetch(
+        Settings(_env_file=None, model_dir={str(models)!r}, clap_model={model!r}),
+        progress=progress,
+    )
+    print(status.available, status.size)
+    print(seen == sorted(seen), seen[-1], len(seen))
+except (WeightsMissing, InterruptedError) as error:
     print(error)
 """
-    environment = {
-        "PATH": "/usr/bin:/bin",
-        "HF_ENDPOINT": "http://127.0.0.1:9",
-        "HOME": str(tmp_path),
-    }
-    start = time.monotonic()
+    environment = {"PATH": "/usr/bin:/bin", "HF_ENDPOINT": endpoint, "HOME": str(models)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
+    return done.stdout.strip().splitlines()
+
+
+def test_fetching_from_a_dead_host_does_not_try_again_and_again(tmp_path: Path) -> None:
+    start = time.monotonic()
+    lines = fetch_elsewhere("http://127.0.0.1:9", model="laion/larger_clap_music", models=tmp_path)
     assert time.monotonic() - start < 30
-    assert "could not be fetched" in done.stdout
-    assert len(done.stdout.strip().splitlines()) == 1
+    assert len(lines) == 1
+    assert "could not be fetched" in lines[0]
+
+
+def test_fetched_weights_are_counted_and_found(clap_folder: Path, tmp_path: Path) -> None:
+    size = sum(
+        (clap_folder / name).stat().st_size
+        for name in ("config.json", "preprocessor_config.json", "model.safetensors")
+    )
+    with fake_hub.serve(clap_folder, model="someone/clap", commit=COMMIT) as endpoint:
+        told, counted = fetch_elsewhere(endpoint, model="someone/clap", models=tmp_path)
+        assert told == f"True {size}"
+        assert counted.startswith(f"True ({size}, {size})")
+        # A second time nothing is left to do, and it says so as well.
+        assert fetch_elsewhere(endpoint, model="someone/clap", models=tmp_path)[0] == told
+        (missing,) = fetch_elsewhere(endpoint, model="someone/else", models=tmp_path)
+    assert "no someone/else" in missing
+    weights = locate(with_model("someone/clap", models=tmp_path))
+    assert weights.revision == f"someone/clap@{COMMIT[:12]}"
+
+
+def test_a_fetch_can_be_cancelled_from_its_progress(clap_folder: Path, tmp_path: Path) -> None:
+    with fake_hub.serve(clap_folder, model="someone/clap", commit=COMMIT) as endpoint:
+        lines = fetch_elsewhere(
+            endpoint,
+            model="someone/clap",
+            models=tmp_path,
+            then="raise InterruptedError('cancelled')",
+        )
+        assert lines == ["cancelled"]
+        assert fetch_elsewhere(endpoint, model="someone/clap", models=tmp_path)[0].startswith(
+            "True"
+        )
 
 
 def test_threads_share_one_model(settings: Settings) -> None:

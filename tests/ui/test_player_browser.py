@@ -257,6 +257,14 @@ def test_missing_and_damaged_files_are_said_in_words(page: Page) -> None:
     expect(status).to_have_text("")
 
 
+def test_a_track_without_an_address_is_said_in_words(page: Page) -> None:
+    until(page, lambda: page.evaluate("Boolean(window.kindred?.player)"))
+    page.evaluate(
+        "dispatchEvent(new CustomEvent('kindred:play', {detail: {track_id: 'x', title: 'X', url: ''}}))"
+    )
+    expect(bar(page).get_by_role("status")).to_have_text("This file can no longer be found.")
+
+
 def test_a_refused_autoplay_asks_for_a_press(page: Page) -> None:
     page.evaluate(
         "0, HTMLMediaElement.prototype.play = () =>"

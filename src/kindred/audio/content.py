@@ -15,9 +15,13 @@ from kindred.errors import AudioError
 
 #: Endings by which a file claims to be audio.
 AUDIO_SUFFIXES = frozenset(
-    ".mp3 .mp2 .mpga .wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .spx .m4a .m4b .m4p .aac"
-    " .alac .aif .aiff .aifc .caf .au .wma .ape .wv .mka .mpc .tta .dsf .ac3".split()
-)
+    {
+        ".mp3", ".mp2", ".mpga", ".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac",
+        ".ogg", ".oga", ".opus", ".spx", ".m4a", ".m4b", ".m4p", ".aac", ".alac",
+        ".aif", ".aiff", ".aifc", ".caf", ".au", ".wma", ".ape", ".wv", ".mka",
+        ".mpc", ".tta", ".dsf", ".ac3",
+    }
+)  # fmt: skip
 
 _CHUNK = 1 << 20
 

@@ -53,4 +53,4 @@ class PeakMeter:
             return bytes(self.columns)
         starts = np.arange(self.columns) * cells.size // self.columns
         columns = np.maximum.reduceat(cells, starts)
-        return np.round(columns * (255.0 / peak)).astype(np.uint8).tobytes()
+        return bytes(np.round(columns * (255.0 / peak)).astype(np.uint8))

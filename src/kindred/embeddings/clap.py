@@ -131,7 +131,7 @@ def from_settings(settings: Settings) -> ClapEncoder:
 
 
 class FrontEnd:
-    """Log-mel spectrogram as ClapFeatureExtractor makes it, some four times as fast.
+    """Log-mel spectrogram as ClapFeatureExtractor makes it, three times as fast.
 
     The extractor works in float64, one window at a time, and chooses a window at random to be
     treated as longer when it feeds a fused model; here the whole batch goes through one float32

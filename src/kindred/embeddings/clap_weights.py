@@ -126,7 +126,8 @@ def fetch(settings: Settings, *, progress: Progress | None = None) -> WeightsSta
     Parameters
     ----------
     progress : callable, optional
-        Called with bytes fetched and bytes in all.
+        Called with bytes fetched and bytes in all; what it raises ends the download and is
+        passed on, so that a job can be cancelled.
 
     Returns
     -------
@@ -167,6 +168,8 @@ def fetch(settings: Settings, *, progress: Progress | None = None) -> WeightsSta
         )
     wanted = [*CONFIGS, file]
     total = sum(sizes[name] for name in wanted)
+    stopped: list[Exception] = []
+    most = 0  # the hub counts bytes received and bytes written apart; the greater is told
 
     class Report(tqdm):
         """Hands the hub's count of bytes on instead of drawing it."""
@@ -178,9 +181,15 @@ def fetch(settings: Settings, *, progress: Progress | None = None) -> WeightsSta
             super().__init__(*args, **{**options, "disable": True})
 
         def update(self, n: float | None = 1) -> bool | None:
-            if self.counts_bytes and progress is not None:
-                self.done += int(n or 0)
-                progress(min(self.done, total), total)
+            nonlocal most
+            self.done += int(n or 0)
+            if self.counts_bytes and progress is not None and self.done > most:
+                most = min(self.done, total)
+                try:
+                    progress(most, total)
+                except Exception as error:
+                    stopped.append(error)
+                    raise
             return None
 
     try:
@@ -193,6 +202,8 @@ def fetch(settings: Settings, *, progress: Progress | None = None) -> WeightsSta
             etag_timeout=TIMEOUT,
         )
     except Exception as error:
+        if stopped:
+            raise stopped[0] from None
         raise WeightsMissing(_unreachable(model, error)) from error
     locate(settings)
     if progress is not None:

@@ -332,13 +332,14 @@ class Player {
     const stop = new AbortController();
     let text = "This file cannot be played here: it is damaged or its format is unknown.";
     try {
+      if (!track.url) throw new URIError(); // an empty address would ask for the page itself
       const answer = await fetch(track.url, { headers: { Range: "bytes=0-0" }, signal: stop.signal });
       if (answer.status === 404 || answer.status === 410) text = "This file can no longer be found.";
       else if (answer.status === 401 || answer.status === 403) text = "You may not listen to this file.";
       else if (!answer.ok) text = `The audio could not be sent (error ${answer.status}).`;
       stop.abort();
     } catch {
-      text = "Kindred does not answer. Is it still running?";
+      text = track.url ? "Kindred does not answer. Is it still running?" : "This file can no longer be found.";
     }
     if (track === this.track && this.failed) this.say(text);
   }
