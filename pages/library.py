@@ -47,11 +47,11 @@ def tracks(services: Services, view: LibraryView) -> None:
         st.info("No track matches.", icon=":material/search_off:")
         return
     st.caption(f"{len(table):,} tracks. Choose a row to play it; click a heading to sort.")
-    shown = table.assign(length=pd.to_timedelta(table["seconds"].round(), unit="s"))
     event = st.dataframe(
-        shown,
+        table,
         key=f"library_table_{wanted}",
         hide_index=True,
+        placeholder="",
         height=min(560, 38 + 35 * len(table)),
         on_select="rerun",
         selection_mode="single-row",

@@ -12,9 +12,10 @@ from kindred.search.query import MAX_K, Clip, SimilarQuery, SimilarResult
 from kindred.services import Services
 from kindred.storage.records import TrackFilter
 from kindred.ui import frame, selection
-from kindred.ui.cards import CardEvent, cards
+from kindred.ui.cards import CardEvent, CardItem, cards
 from kindred.ui.selection import Selection
 from kindred.ui.server import is_served
+from kindred.ui.suggestions import fresh, start_anywhere
 from kindred.ui.tracks import LibraryView, cards_of, library_view
 
 SUFFIXES = ["wav", "mp3", "m4a", "aac", "flac", "ogg", "opus", "aiff", "aif"]
@@ -68,7 +69,7 @@ def listen(services: Services, chosen: Selection) -> Selection:
             with st.spinner(f"Listening to {name}"):
                 clip = services.embed_clip(Path(file.name), name=name)
         except KindredError as error:
-            st.error(f"{name}: {error}", icon=":material/hearing_disabled:")
+            st.error(str(error), icon=":material/hearing_disabled:")
     st.session_state["similar_clip_file"] = given.file_id
     st.session_state["similar_clip"] = clip
     # A new clip is a new question: the tracks asked for before are put aside.
@@ -136,11 +137,11 @@ def export(result: SimilarResult) -> None:
             st.download_button(name, text.encode("utf-8"), name, mime, on_click="ignore")
 
 
-def act(event: CardEvent | None, chosen: Selection, items: list) -> None:  # type: ignore[type-arg]
+def act(event: CardEvent | None, chosen: Selection, items: list[CardItem]) -> None:
     """Do what was pressed on a card."""
-    if event is None or event.nonce == st.session_state.get("similar_nonce"):
+    event = fresh(event)
+    if event is None:
         return
-    st.session_state["similar_nonce"] = event.nonce
     if event.action == "play":
         frame.order(next(item for item in items if item.track_id == event.track_id))
         return
@@ -179,12 +180,10 @@ def page() -> None:
     with bar:
         chosen = listen(services, chosen)
         query = options(view)
-    before = st.session_state.get("similar_shown")
     selection.write(chosen)
-    if before != (chosen.plus, chosen.minus):
-        st.session_state["similar_shown"] = (chosen.plus, chosen.minus)
     if not chosen.plus and chosen.clip is None:
-        suggest(services, view)
+        st.subheader("Start anywhere")
+        frame.end(start_anywhere(services, view, key="similar_start"))
         return
     query = replace(query, plus=chosen.plus, minus=chosen.minus, clip=chosen.clip)
     if chosen.clip is not None:
@@ -217,16 +216,6 @@ def page() -> None:
     )
     act(event, chosen, items)
     frame.end([*wanted, *items])
-
-
-def suggest(services: Services, view: LibraryView) -> None:
-    """With nothing chosen yet, offer a few tracks to start from."""
-    st.subheader("Start anywhere")
-    few = view.frame.sample(min(6, len(view.frame)), random_state=services.storage.version())
-    items = cards_of(services, services.storage.get_tracks(list(few.index)))
-    event = cards(items, key="similar_start", served=is_served(), actions=("more",))
-    act(event, Selection(), items)
-    frame.end(items)
 
 
 page()

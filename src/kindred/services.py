@@ -15,7 +15,7 @@ from kindred.config import Settings, load_settings
 from kindred.embeddings import registry
 from kindred.embeddings.encoder import Encoder
 from kindred.embeddings.space import EmbeddingSpace
-from kindred.errors import ConfigError
+from kindred.errors import AudioError, ConfigError
 from kindred.jobs.runner import JobControl, Jobs
 from kindred.library.catalogue import Catalogue
 from kindred.library.ingest import Ingest, IngestSummary, Progress
@@ -173,8 +173,12 @@ class Services:
         from kindred.audio.decode import decode
 
         loaded = self.encoder(encoder)
-        audio = decode(path, sample_rate=loaded.space.sample_rate, max_seconds=seconds)
-        return Clip(name or path.name, loaded.space, loaded.embed(audio).vector)
+        name = name or path.name
+        try:
+            audio = decode(path, sample_rate=loaded.space.sample_rate, max_seconds=seconds)
+        except AudioError as error:
+            raise AudioError(error.code, f"{name}: {error}") from error
+        return Clip(name, loaded.space, loaded.embed(audio).vector)
 
     # -- jobs ------------------------------------------------------------------------------
     def _ingest_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:

@@ -260,7 +260,8 @@ def test_missing_and_damaged_files_are_said_in_words(page: Page) -> None:
 def test_a_track_without_an_address_is_said_in_words(page: Page) -> None:
     until(page, lambda: page.evaluate("Boolean(window.kindred?.player)"))
     page.evaluate(
-        "dispatchEvent(new CustomEvent('kindred:play', {detail: {track_id: 'x', title: 'X', url: ''}}))"
+        "dispatchEvent(new CustomEvent('kindred:play',"
+        " {detail: {track_id: 'x', title: 'X', url: ''}}))"
     )
     expect(bar(page).get_by_role("status")).to_have_text("This file can no longer be found.")
 

@@ -319,7 +319,7 @@ def _mix(channels: Samples, *, surround: bool) -> Samples:
     """Mix [channels, n] to new mono samples [n]."""
     count = len(channels)
     if count == 1:
-        return channels[0].copy()
+        return np.array(channels[0])
     if count == 2:  # many times faster than a mean over the channels
         return np.asarray((channels[0] + channels[1]) * np.float32(0.5))
     if count == 6 and surround:
@@ -413,11 +413,13 @@ class _AvSource(_Source):
             raise
 
     def _choose(self, head: bytes) -> None:
+        from av.stream import Disposition
+
         container = self._container
         films = [
             stream
             for stream in container.streams.video
-            if "attached_pic" not in str(getattr(stream, "disposition", "")).lower()
+            if not stream.disposition & Disposition.attached_pic  # a cover
         ]
         if not container.streams.audio:
             what = "a video without sound" if films else "a file without a sound track"
@@ -459,7 +461,7 @@ class _AvSource(_Source):
                     yield self._drain(fifo)
                     fifo = av.AudioFifo()
                     fifo.write(frame)
-            if fifo.samples >= _BLOCK_SECONDS * fifo.sample_rate > 0:
+            if fifo.samples >= _BLOCK_SECONDS * self.info.sample_rate:
                 yield self._drain(fifo)
         yield self._drain(fifo)
 

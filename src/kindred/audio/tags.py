@@ -145,8 +145,8 @@ def _read(file: BinaryIO) -> tuple[Values, Pictures]:
             return _from_id3(id3.ID3(file))
         except id3.ID3NoHeaderError:
             return {}, []
-    other = File(file)
-    return _from_comments(getattr(other, "tags", None))
+    found = getattr(File(file), "tags", None)
+    return _from_id3(found) if isinstance(found, id3.ID3) else _from_comments(found)
 
 
 def _name(key: str) -> str:
@@ -188,7 +188,7 @@ def _from_mp4(atoms: Any) -> tuple[Values, Pictures]:
 
 def _from_comments(comments: Any) -> tuple[Values, Pictures]:
     """Vorbis comments, and the like of them (APEv2)."""
-    from mutagen.flac import Picture
+    from mutagen.flac import Picture, error
 
     values: Values = {}
     pictures: Pictures = []
@@ -199,7 +199,10 @@ def _from_comments(comments: Any) -> tuple[Values, Pictures]:
             values[_name(key)] = texts
             continue
         for text in texts:
-            picture = Picture(base64.b64decode(text))
+            try:
+                picture = Picture(base64.b64decode(text))
+            except (error, ValueError, EOFError):  # the other tags are worth having
+                continue
             pictures.append((picture.type == 3, picture.data))
     return values, pictures
 
@@ -234,7 +237,7 @@ def _decoded(raw: bytes) -> str:
 def clean(text: str) -> str:
     """Return text fit to store: NFC, one line, no control characters, not too long."""
     text = unicodedata.normalize("NFC", text[: 4 * MAX_TEXT])
-    text = re.sub(r"[\t\n\r\v\f]+", " ", text)
+    text = " ".join(text.split())
     text = "".join(char for char in text if unicodedata.category(char) not in {"Cc", "Cs"})
     return text.strip()[:MAX_TEXT].rstrip()
 
@@ -287,7 +290,8 @@ def thumbnail(image: bytes, *, size: int = 192) -> bytes | None:
     formats = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # no format that runs a program
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(image), formats=formats) as picture:
                 if picture.width * picture.height > _MAX_PIXELS:
                     return None

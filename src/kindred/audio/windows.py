@@ -35,6 +35,11 @@ def iter_windows(
     ------
     float32 [n, window]
         ``1 <= n <= batch``; only the last batch may be smaller.
+
+    Raises
+    ------
+    ValueError
+        When ``window``, ``hop`` or ``batch`` is not positive.
     """
     if window < 1 or hop < 1 or batch < 1:
         raise ValueError(f"window, hop and batch must be positive, got {window}, {hop}, {batch}")
@@ -43,7 +48,7 @@ def iter_windows(
     skip = 0  # samples still to drop before the next window starts (hop > window)
     any_window = False
     for block in blocks:
-        buffer = np.concatenate((buffer, block)) if buffer.size else np.asarray(block)
+        buffer = np.concatenate((buffer, block))  # a copy: the reader may reuse its block
         start = skip
         while start + window <= buffer.size:
             pending.append(buffer[start : start + window])

@@ -13,7 +13,7 @@ from typing import cast
 
 from kindred.config import Settings
 from kindred.embeddings.encoder import Encoder
-from kindred.errors import UnknownEncoder
+from kindred.errors import EncoderError, UnknownEncoder
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class _Entry:
     info: EncoderInfo
     make: str
     status: str
+    fetch: str = ""
 
 
 _ENTRIES = (
@@ -81,6 +82,7 @@ _ENTRIES = (
         ),
         make="kindred.embeddings.clap:from_settings",
         status="kindred.embeddings.clap_weights:readiness",
+        fetch="kindred.embeddings.clap_weights:fetch",
     ),
 )
 
@@ -117,6 +119,37 @@ def encoder_status(name: str, settings: Settings) -> EncoderStatus:
     readiness = cast(Callable[[Settings], tuple[bool, str, str]], _resolve(_entry(name).status))
     ready, notice, command = readiness(settings)
     return EncoderStatus(name=name, ready=ready, notice=notice, command=command)
+
+
+def fetch(
+    name: str, settings: Settings, *, progress: Callable[[int, int, str], None] | None = None
+) -> None:
+    """Download an encoder's weights; goes on where an earlier download stopped.
+
+    Parameters
+    ----------
+    progress : callable, optional
+        Called with MB fetched, MB in all, and what is fetched.
+
+    Raises
+    ------
+    UnknownEncoder
+        When no encoder has this name.
+    EncoderError
+        When it needs no weights, or when what was fetched is damaged.
+    WeightsMissing
+        When the hub cannot be reached or does not have them.
+    """
+    entry = _entry(name)
+    if not entry.fetch:
+        raise EncoderError(f"{entry.info.title} needs no weights: there is nothing to fetch.")
+    download = cast(Callable[..., object], _resolve(entry.fetch))
+
+    def megabytes(done: int, total: int) -> None:
+        if progress is not None:
+            progress(done // 1_000_000, total // 1_000_000, f"{entry.info.title}, MB")
+
+    download(settings, progress=megabytes)
 
 
 def _entry(name: str) -> _Entry:

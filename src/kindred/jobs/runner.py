@@ -12,6 +12,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -107,7 +108,7 @@ class Jobs:
         environment = os.environ | {"KINDRED_HOME": str(self.home)}
         try:
             with open(self.folder / f"{job_id}.log", "ab") as log:
-                subprocess.Popen(
+                process = subprocess.Popen(
                     [sys.executable, "-m", "kindred", "job", job_id],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -117,6 +118,8 @@ class Jobs:
                 )
         except OSError as error:
             raise JobError(f"The job's process cannot be started ({error}).") from error
+        # Somebody must wait for it, or it stays in the process table after its end.
+        threading.Thread(target=process.wait, daemon=True).start()
 
     def cancel(self, job_id: str) -> JobRecord:
         """Ask a job to stop; it keeps what it has done."""

@@ -46,6 +46,9 @@ NAMESPACE = uuid.UUID("6f0d6c1e-8f5e-5d0a-9a53-6b696e647265")
 #: Results are written after this many files or seconds, whichever comes first.
 _FLUSH_FILES, _FLUSH_SECONDS = 32, 1.0
 
+#: Reasons that may pass although the file itself does not change.
+_PASSING = {"broken-link", "changed", "link-loop", "link-out", "no-permission", "not-a-file"}
+
 Progress = Callable[[int, int, str], None]
 
 
@@ -279,7 +282,12 @@ class _Run:
                 if self.embedded.get(record.track_id) == record.content_hash:
                     self.summary.unchanged += 1
                     continue
-            elif refused and stamp == (refused.size, refused.mtime_ns) and not self.retry:
+            elif (
+                refused
+                and stamp == (refused.size, refused.mtime_ns)
+                and refused.code not in _PASSING
+                and not self.retry
+            ):
                 self.summary.quarantined += 1
                 continue
             todo.append(found)
@@ -365,8 +373,6 @@ class _Run:
 
     def _refuse(self, path: str, size: int, mtime_ns: int, error: AudioError) -> None:
         self.summary.quarantined += 1
-        if error.code == "changed":
-            mtime_ns = -1  # never the time of the file: it is tried again
         record = QuarantineRecord(path, size, mtime_ns, error.code, str(error), now())
         self.writes.append(lambda: self.storage.put_quarantine([record]))
         if path in self.files:  # it was a track's file and no longer is one

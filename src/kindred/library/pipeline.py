@@ -156,14 +156,13 @@ class Pipeline:
     def _fill(self, reading: Reading) -> None:
         path, space = reading.candidate.path, self.encoder.space
         clock = time.perf_counter()
-        if reading.candidate.size:
-            reading.content_hash = sha256_of(path)
-            with self._lock:
-                claimed = reading.content_hash in self._claimed
-                self._claimed.add(reading.content_hash)
-            if claimed or self.is_known(reading.content_hash):
-                reading.known = True
-                return
+        reading.content_hash = sha256_of(path)
+        with self._lock:
+            claimed = reading.content_hash in self._claimed
+            self._claimed.add(reading.content_hash)
+        if claimed or self.is_known(reading.content_hash):
+            reading.known = True
+            return
         self._spent("hash", clock)
         with open_audio(path, sample_rate=space.sample_rate) as stream:
             reading.info = stream.info

@@ -80,7 +80,7 @@ def scan(roots: Sequence[str], *, home: Path, known: Sequence[str] = ()) -> Iter
         if os.path.isdir(root):
             yield from _walk(root, inside, skip, (os.path.realpath(root),))
         else:
-            yield _file(root, inside)
+            yield _file(root, inside, named=True)
 
 
 def _walk(
@@ -115,8 +115,9 @@ def _walk(
                 yield from _walk(entry.path, inside, skip, (*above, real))
 
 
-def _file(path: str, inside: list[str]) -> Found:
-    claims = os.path.splitext(path)[1].lower() in AUDIO_SUFFIXES
+def _file(path: str, inside: list[str], *, named: bool = False) -> Found:
+    """Judge a file; one that was asked for by name is a candidate whatever it looks like."""
+    claims = named or os.path.splitext(path)[1].lower() in AUDIO_SUFFIXES
     try:
         info = os.stat(path)
     except OSError as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kindred.audio.content import AUDIO_SUFFIXES, sha256_of
-from kindred.errors import UploadRejected
+from kindred.errors import AudioError, UploadRejected
 from kindred.library.ingest import Ingest, IngestSummary, Progress
 from kindred.storage.backend import StorageBackend
 
@@ -104,12 +104,18 @@ class Uploads:
             names = json.loads((folder / "names.json").read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise UploadRejected("These uploads are no longer here. Upload them again.") from error
-        shown = {}
+        shown: dict[str, str] = {}
+        refused: list[tuple[str, str]] = []
         for number, name in enumerate(names):
             suffix = os.path.splitext(name)[1].lower()
             staged = folder / str(number)
+            try:
+                content_hash = sha256_of(staged)
+            except AudioError as error:  # an empty file
+                refused.append((name, str(error)))
+                continue
             stored = self.storage.upload_audio(
-                sha256_of(staged), staged, suffix=suffix if suffix in AUDIO_SUFFIXES else ".audio"
+                content_hash, staged, suffix=suffix if suffix in AUDIO_SUFFIXES else ".audio"
             )
             shown[stored] = name
         summary = ingest.run(
@@ -121,4 +127,5 @@ class Uploads:
         self.storage.delete_quarantine([item.path for item in bad])
         if not summary.cancelled:
             shutil.rmtree(folder, ignore_errors=True)
-        return UploadOutcome(summary, [(shown[item.path], item.reason) for item in bad])
+        refused += [(shown[item.path], item.reason) for item in bad]
+        return UploadOutcome(summary, refused)

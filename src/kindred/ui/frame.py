@@ -7,6 +7,7 @@ deep link may run a page alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import streamlit as st
 
@@ -18,9 +19,14 @@ from kindred.ui.jobs import job_button
 from kindred.ui.player import player
 from kindred.ui.server import is_served
 
+#: Ours, because Streamlit fetches its own icons for the browser's tab from outside.
+_ICON = str(Path(__file__).parent / "static" / "icon.png")
+
 
 def begin(title: str, caption: str) -> Services:
     """Draw a page's head and return the services; stop the page when the library cannot open."""
+    name = title if title == "Kindred" else f"{title} · Kindred"
+    st.set_page_config(page_title=name, page_icon=_ICON, layout="wide")
     try:
         services = get_services()
         active = services.active_encoder()

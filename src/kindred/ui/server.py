@@ -37,10 +37,14 @@ def create_app(services: Services) -> Any:
     """Build the ASGI application."""
     import streamlit as st
     from starlette.routing import Mount
+    from streamlit.runtime.pages_manager import PagesManager
 
     from kindred.api.app import audio_route, create_api
     from kindred.ui import context
 
+    # A folder named pages/ is taken for Streamlit's older page layout until st.navigation has run
+    # once in the process; a deep link opened before that would run a page without app.py.
+    PagesManager.uses_pages_directory = False
     global _served  # noqa: PLW0603
     _served = True
     context.share(services)
@@ -79,5 +83,10 @@ def serve(services: Services, *, host: str, port: int) -> None:
                 " another port with --port or KINDRED_PORT."
             ) from error
     uvicorn.run(
-        create_app(services), host=host, port=port, log_level="warning", ws_max_size=64 << 20
+        create_app(services),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        ws_max_size=64 << 20,
     )

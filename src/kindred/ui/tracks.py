@@ -6,6 +6,7 @@ page with ten thousand tracks reads none of them again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -52,7 +53,7 @@ def library_view(services: Services) -> LibraryView:
 def _view(home: str, version: int, _services: Services) -> LibraryView:
     tracks = sorted(
         _services.storage.list_tracks(),
-        key=lambda track: (track.title.casefold(), track.composer, track.track_id),
+        key=lambda track: (_natural(track.title), track.composer, track.track_id),
     )
     columns = ("title", "composer", "artist", "album", "work", "genre")
     data: dict[str, list[object]] = {
@@ -73,6 +74,12 @@ def _view(home: str, version: int, _services: Services) -> LibraryView:
         for track in tracks
     }
     return LibraryView(frame, labels)
+
+
+def _natural(text: str) -> list[tuple[int, int, str]]:
+    """A sort key under which "No. 2" comes before "No. 10"."""
+    parts = re.split(r"(\d{1,9})", text.casefold())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
 def _who(track: Track) -> str:
