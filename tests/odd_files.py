@@ -176,7 +176,7 @@ def make_odd_files(folder: Path) -> dict[str, str]:
     put("one-byte.wav", b"R", "not-audio")
     put("random.mp3", np.random.default_rng(4).bytes(50_000), "not-audio")
     put("zeros.mp3", bytes(50_000), "not-audio")
-    put("text.mp3", "Nur ein Text, kein Ton.\n".encode() * 50, "not-audio")
+    put("text.mp3", "Kein Ton, nur Größe.\n".encode() * 50, "not-audio")
     put("page.mp3", b"<!DOCTYPE html><html><body>Log in</body></html>", "not-audio")
     put("picture.flac", png(), "not-audio")
     put("list.mp3", b"#EXTM3U\n#EXTINF:3,x\nplain.wav\n", "not-audio")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from kindred.audio import decode as decoding
+from kindred.audio import sources
 from kindred.audio.decode import AudioInfo, decode, open_audio, probe
 from kindred.errors import AudioError
 from tests.odd_files import RATE, sine, write_av
@@ -134,7 +134,7 @@ def test_a_stream_in_small_blocks_equals_the_whole(
 ) -> None:
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, sweep(7.3, RATE), RATE)
-    monkeypatch.setattr(decoding, "_BLOCK_SECONDS", 60)
+    monkeypatch.setattr(sources, "_BLOCK_SECONDS", 60)
     whole = decode(path, sample_rate=48_000)
     monkeypatch.undo()
     with open_audio(path, sample_rate=48_000) as stream:

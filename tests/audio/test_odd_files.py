@@ -125,8 +125,20 @@ def test_noise_under_any_name_is_refused(tmp_path: Path, suffix: str) -> None:
         assert caught.value.code in {"not-audio", "damaged", "too-short"}
 
 
-@pytest.mark.parametrize("kind", ["plain.mp3", "plain.m4a", "plain.flac", "plain.ogg", "plain.wav",
-                                  "plain.aiff", "plain.opus", "lossless.m4a", "plain.aac"])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "plain.mp3",
+        "plain.m4a",
+        "plain.flac",
+        "plain.ogg",
+        "plain.wav",
+        "plain.aiff",
+        "plain.opus",
+        "lossless.m4a",
+        "plain.aac",
+    ],
+)
 def test_overwritten_bytes_give_audio_or_an_audio_error(
     odd: tuple[Path, dict[str, str]], tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

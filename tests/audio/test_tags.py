@@ -268,8 +268,16 @@ def test_a_thumbnail_shows_the_middle() -> None:
         assert np.asarray(picture.convert("L")).mean() > 240
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture", FRONT[:40], image("RGB", "JPEG")[:500],
-                                  b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])  # fmt: skip
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no picture",
+        FRONT[:40],
+        image("RGB", "JPEG")[:500],
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+    ],
+)
 def test_what_is_no_picture_has_no_thumbnail(data: bytes) -> None:
     assert thumbnail(data) is None
 
