@@ -1,6 +1,7 @@
 """Similar: pick tracks or give a clip, and hear what sounds alike."""
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,36 +16,49 @@ from kindred.ui import frame, selection
 from kindred.ui.cards import CardEvent, CardItem, cards
 from kindred.ui.selection import Selection
 from kindred.ui.server import is_served
-from kindred.ui.suggestions import fresh, start_anywhere
+from kindred.ui.suggestions import start_anywhere
 from kindred.ui.tracks import LibraryView, cards_of, library_view
 
 SUFFIXES = ["wav", "mp3", "m4a", "aac", "flac", "ogg", "opus", "aiff", "aif"]
 
 
-def choose(view: LibraryView, chosen: Selection) -> Selection:
+def picked() -> None:
+    """Take over what was changed in the two lists, before the page is drawn again."""
+    plus = tuple(st.session_state["similar_plus"])
+    minus = tuple(item for item in st.session_state["similar_minus"] if item not in plus)
+    selection.write(replace(selection.read(), plus=plus, minus=minus))
+
+
+def choose(view: LibraryView, chosen: Selection) -> None:
     """Let the user search for tracks as they type, and add and remove them."""
-    # The widgets follow the selection, which cards and links change too.
-    for name in ("plus", "minus"):
-        st.session_state[f"similar_{name}"] = list(getattr(chosen, name))
+    # The lists follow the selection, because cards and links change it too.
+    st.session_state["similar_plus"] = list(chosen.plus)
+    st.session_state["similar_minus"] = list(chosen.minus)
+
+    def name(track_id: str) -> str:
+        return view.labels.get(track_id, track_id)
+
     left, right = st.columns([3, 2])
-    plus = left.multiselect(
+    left.multiselect(
         "Sounds like",
         list(view.labels),
-        format_func=lambda track_id: view.labels.get(track_id, track_id),
+        format_func=name,
         key="similar_plus",
+        on_change=picked,
         placeholder="Type a title, composer or album",
         select_all=False,
     )
-    minus = right.multiselect(
+    # "Less like this" on a card adds here; a second list of the whole library would be slow.
+    right.multiselect(
         "But not like",
-        list(view.labels),
-        format_func=lambda track_id: view.labels.get(track_id, track_id),
+        list(chosen.minus),
+        format_func=name,
         key="similar_minus",
-        placeholder="Optional",
+        on_change=picked,
+        placeholder="Press “Less like this” on a result",
         select_all=False,
+        disabled=not chosen.minus,
     )
-    wanted = tuple(plus)
-    return replace(chosen, plus=wanted, minus=tuple(item for item in minus if item not in wanted))
 
 
 def listen(services: Services, chosen: Selection) -> Selection:
@@ -137,19 +151,19 @@ def export(result: SimilarResult) -> None:
             st.download_button(name, text.encode("utf-8"), name, mime, on_click="ignore")
 
 
-def act(event: CardEvent | None, chosen: Selection, items: list[CardItem]) -> None:
-    """Do what was pressed on a card."""
-    event = fresh(event)
-    if event is None:
-        return
-    if event.action == "play":
-        frame.order(next(item for item in items if item.track_id == event.track_id))
-        return
-    if event.action == "more":
-        selection.write(chosen.hop(event.track_id))
-    elif event.action == "less":
-        selection.write(chosen.without(event.track_id))
-    st.rerun()
+def pressed(items: list[CardItem]) -> Callable[[CardEvent], None]:
+    """What to do when something is pressed on one of these cards."""
+
+    def act(event: CardEvent) -> None:
+        chosen = selection.read()
+        if event.action == "more":
+            selection.write(chosen.hop(event.track_id))
+        elif event.action == "less":
+            selection.write(chosen.without(event.track_id))
+        else:
+            frame.order(next(item for item in items if item.track_id == event.track_id))
+
+    return act
 
 
 def page() -> None:
@@ -175,12 +189,12 @@ def page() -> None:
             plus=tuple(item for item in chosen.plus if item in known),
             minus=tuple(item for item in chosen.minus if item in known),
         )
-    chosen = choose(view, chosen)
+    choose(view, chosen)
     bar = st.container(horizontal=True)
     with bar:
         chosen = listen(services, chosen)
         query = options(view)
-    selection.write(chosen)
+    selection.publish(chosen)
     if not chosen.plus and chosen.clip is None:
         st.subheader("Start anywhere")
         frame.end(start_anywhere(services, view, key="similar_start"))
@@ -189,8 +203,14 @@ def page() -> None:
     if chosen.clip is not None:
         st.info(f"Looking for what sounds like **{chosen.clip.name}**.", icon=":material/mic:")
     wanted = cards_of(services, services.storage.get_tracks(chosen.plus))
-    event = cards(wanted, key="similar_query", served=is_served(), actions=(), kind="query")
-    act(event, chosen, wanted)
+    cards(
+        wanted,
+        key="similar_query",
+        served=is_served(),
+        actions=(),
+        kind="query",
+        on_event=pressed(wanted),
+    )
     try:
         result = services.similar(query)
     except KindredError as error:
@@ -209,12 +229,11 @@ def page() -> None:
         export(result)
     if not items:
         st.info("No track passes the filters. Loosen them.", icon=":material/filter_alt_off:")
-    event = cards(items, key="similar_results", served=is_served(), actions=("more", "less"))
+    cards(items, key="similar_results", served=is_served(), on_event=pressed(items))
     st.caption(
         f"{result.space.model} vectors of {result.space.dims} dimensions · {result.index} search"
         f" over {len(view.labels):,} tracks · {1000 * result.seconds:.0f} ms"
     )
-    act(event, chosen, items)
     frame.end([*wanted, *items])
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from kindred.config import Settings
 from kindred.embeddings.encoder import Encoder, Vector
 from kindred.embeddings.space import EmbeddingSpace
+from tests.browsing import launch
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
@@ -59,6 +61,19 @@ def tone(path: Path, *, hz: float = 440, seconds: float = 2, rate: int = 22_050)
     return path
 
 
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    browser = launch(playwright)
+    yield browser
+    browser.close()
+
+
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "library"
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "library"

@@ -110,10 +110,15 @@ def test_version_grows_with_every_change(store: StorageBackend) -> None:
 
 def test_a_batch_is_all_or_nothing(store: StorageBackend) -> None:
     fill(store)
-    with pytest.raises(RuntimeError, match="half-way"), store.batch():
-        store.put_tracks([Track("new")])
-        store.delete_tracks(["t01"])
-        raise RuntimeError("half-way")
+
+    def half_way() -> None:
+        with store.batch():
+            store.put_tracks([Track("new")])
+            store.delete_tracks(["t01"])
+            raise RuntimeError("half-way")
+
+    with pytest.raises(RuntimeError, match="half-way"):
+        half_way()
     assert store.count_tracks() == 40
     assert store.get_track("t01")
 

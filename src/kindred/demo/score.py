@@ -110,12 +110,10 @@ def read_score(source: str) -> Score:
         warnings.simplefilter("ignore")
         from music21 import converter
 
-        parts: list[tuple[Any, int]] = []
+        parts: list[Any] = []
         for text in texts:
             stream = converter.parseData(text, format=form)
-            octave = re.search(r"%%MIDI transpose (-?\d+)", text)
-            shift = int(octave[1]) if octave else 0
-            parts += [(part, shift) for part in stream.parts or [stream]]
+            parts += list(stream.parts) or [stream]
         return _plain(parts, cut)
 
 
@@ -188,12 +186,12 @@ def _onsets(measure: ElementTree.Element, divisions: Fraction, heard: set[Fracti
     return divisions
 
 
-def _plain(parts: list[tuple[Any, int]], cut: bool) -> Score:
+def _plain(parts: list[Any], cut: bool) -> Score:
     found: list[list[Note]] = []
-    for part, shift in parts:
+    for part in parts:
         if any(item.transposition for item in part.recurse().getElementsByClass("Instrument")):
             part = part.toSoundingPitch()
-        notes = _joined_ties(part.flatten().notes, shift)
+        notes = _joined_ties(part.flatten().notes)
         if notes:
             found.append(notes)
     if not found:
@@ -208,10 +206,10 @@ def _plain(parts: list[tuple[Any, int]], cut: bool) -> Score:
         key=lambda note: (note.onset, note.part, note.pitch),
     )
     length = max(note.onset + note.duration for note in notes)
-    return Score(tuple(notes), len(found), _sections(parts[0][0], start, length), cut)
+    return Score(tuple(notes), len(found), _sections(parts[0], start, length), cut)
 
 
-def _joined_ties(elements: Iterable[Any], shift: int) -> list[Note]:
+def _joined_ties(elements: Iterable[Any]) -> list[Note]:
     notes: list[Note] = []
     held: dict[int, int] = {}  # pitch -> index of the note that a tie prolongs
     for element in elements:
@@ -220,7 +218,7 @@ def _joined_ties(elements: Iterable[Any], shift: int) -> list[Note]:
             continue
         onset = float(element.offset)
         for single in getattr(element, "notes", None) or [element]:
-            pitch = int(single.pitch.midi) + shift
+            pitch = int(single.pitch.midi)
             tie = (single.tie or element.tie).type if (single.tie or element.tie) else ""
             before = held.pop(pitch, None)
             joins = before is not None and tie in {"stop", "continue"}

@@ -8,7 +8,7 @@ text, never as markup.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -178,8 +178,9 @@ def cards(
     selected: Mapping[str, str] | Collection[str] = (),
     kind: Kind = "results",
     label: str = "",
+    on_event: Callable[[CardEvent], None] | None = None,
 ) -> CardEvent | None:
-    """Draw cards and return what was pressed since the last run.
+    """Draw cards and tell what was pressed since the last run.
 
     Parameters
     ----------
@@ -198,10 +199,13 @@ def cards(
         A grid of cards, or wide cards one below the other.
     label : str
         Name of the list for screen readers.
+    on_event : callable, optional
+        Called with what was pressed, before the page is drawn again.
 
     Returns
     -------
     CardEvent or None
+        What was pressed; None as well where ``on_event`` was told.
 
     Raises
     ------
@@ -232,13 +236,19 @@ def cards(
             for item in items
         ],
     }
-    result = _MOUNT(key=key, data=data, on_event_change=_noted)
-    known = {item.track_id for item in items}
-    return _read_event(result.get("event"), known=known, allowed={*actions, "play"})
+    known = frozenset(item.track_id for item in items)
+    allowed = frozenset((*actions, "play"))
 
+    def noted() -> None:
+        event = _read_event(st.session_state[key].get("event"), known=known, allowed=allowed)
+        if event is not None and on_event is not None:
+            on_event(event)
 
-def _noted() -> None:
-    """Declare the trigger: Streamlit only returns events that have a callback."""
+    # Streamlit only returns triggers that have a callback.
+    result = _MOUNT(key=key, data=data, on_event_change=noted)
+    if on_event is not None:
+        return None
+    return _read_event(result.get("event"), known=known, allowed=allowed)
 
 
 def _read_event(

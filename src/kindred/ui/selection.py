@@ -11,7 +11,7 @@ import streamlit as st
 
 from kindred.search.query import Clip
 
-_KEY = "kindred_selection"
+_KEY, _SEEN = "kindred_selection", "kindred_address"
 
 
 @dataclass(frozen=True)
@@ -36,22 +36,38 @@ class Selection:
 
 
 def read() -> Selection:
-    """Return the selection: the address wins when it was changed by hand or by a link."""
-    known: Selection = st.session_state.get(_KEY, Selection())
-    plus = tuple(dict.fromkeys(st.query_params.get_all("track")))
-    minus = tuple(dict.fromkeys(st.query_params.get_all("less")))
-    if (plus or minus) and (plus, minus) != (known.plus, known.minus):
-        return Selection(plus, tuple(item for item in minus if item not in plus))
-    return known
+    """Return the selection: the address wins when a link or a hand has changed it."""
+    address = _address()
+    if address != st.session_state.get(_SEEN, ((), ())):
+        plus, minus = address
+        st.session_state[_SEEN] = address
+        write(Selection(plus, tuple(item for item in minus if item not in plus)))
+    selection: Selection = st.session_state.get(_KEY, Selection())
+    return selection
 
 
 def write(selection: Selection) -> None:
-    """Keep the selection, and show it in the address."""
+    """Keep the selection."""
     st.session_state[_KEY] = selection
-    wanted = {"track": list(selection.plus), "less": list(selection.minus)}
-    for name, values in wanted.items():
-        if st.query_params.get_all(name) != values:
+
+
+def publish(selection: Selection) -> None:
+    """Keep the selection and show it in the address.
+
+    Call it in a run that ends by itself: what a run tells the browser of the address just before
+    ``st.rerun`` does not arrive.
+    """
+    write(selection)
+    for name, values in (("track", selection.plus), ("less", selection.minus)):
+        if tuple(st.query_params.get_all(name)) != values:
             if values:
-                st.query_params[name] = values
-            elif name in st.query_params:
+                st.query_params[name] = list(values)
+            else:
                 del st.query_params[name]
+    st.session_state[_SEEN] = _address()
+
+
+def _address() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Tracks wanted and unwanted, as the address of the page has them."""
+    plus, minus = (tuple(st.query_params.get_all(name)) for name in ("track", "less"))
+    return plus, minus
