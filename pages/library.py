@@ -1,12 +1,9 @@
 """Library: what is in it, what failed, and how more comes in."""
 
-import tempfile
-from pathlib import Path
-
 import pandas as pd
 import streamlit as st
 
-from kindred.errors import ImportRejected, KindredError
+from kindred.errors import KindredError
 from kindred.library.scan import resolve_roots
 from kindred.services import Services
 from kindred.ui import frame, selection
@@ -56,7 +53,7 @@ def tracks(services: Services, view: LibraryView) -> None:
         on_select="rerun",
         selection_mode="single-row",
         column_order=(
-            "title", "composer", "artist", "album", "genre", "year", "seconds", "format", "added",
+            "title", "composer", "artist", "album", "genre", "year", "length", "format", "added",
         ),
         column_config={
             "title": st.column_config.TextColumn("Title", width="medium"),
@@ -65,7 +62,7 @@ def tracks(services: Services, view: LibraryView) -> None:
             "album": "Album",
             "genre": "Genre",
             "year": st.column_config.NumberColumn("Year", format="%d", width="small"),
-            "seconds": st.column_config.NumberColumn("Seconds", format="%.0f", width="small"),
+            "length": st.column_config.TextColumn("Length", width="small", alignment="right"),
             "format": st.column_config.TextColumn("Format", width="small"),
             "added": st.column_config.TextColumn("Added", width="small"),
         },
@@ -139,23 +136,13 @@ def bring_in_table(services: Services) -> None:
     table = st.file_uploader("Table", type=["csv", "tsv", "txt"], key="library_csv")
     if not st.button("Import", disabled=table is None or not root.strip()) or table is None:
         return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tracks_metadata.csv"
-        path.write_bytes(table.getvalue())
-        try:
-            [audio_root] = resolve_roots([root.strip()])
-            outcome = services.catalogue.import_csv(path, audio_root=Path(audio_root))
-        except ImportRejected as error:
-            st.error(str(error))
-            return
-        except KindredError as error:
-            st.error(str(error))
-            return
-    for line, reason in outcome.problems:
-        st.text(f"Line {line}: {reason}")
-    st.success(f"{outcome.imported} rows imported, {len(outcome.problems)} left out.")
-    if outcome.paths:
-        start(services, "ingest", {"paths": outcome.paths})
+    try:
+        [audio_root] = resolve_roots([root.strip()])
+        services.upload_table(table.getvalue(), audio_root)
+    except KindredError as error:
+        st.error(str(error))
+    else:
+        st.rerun()
 
 
 def not_usable(services: Services) -> None:

@@ -123,7 +123,7 @@ def ingest(
             _print(as_json, summary.to_dict(), summary.sentence())
             if summary.quarantined and not as_json:
                 click.echo("`kindred quarantine` lists the files that could not be used and why.")
-            return summary.cancelled
+            return bool(summary.cancelled)
 
         if once():
             raise KeyboardInterrupt
@@ -149,21 +149,18 @@ def _watch(paths: tuple[Path, ...], once: Callable[[], bool]) -> None:
 def import_(table: Path, audio_root: Path | None, as_json: bool) -> None:
     """Bring in a tracks_metadata.csv, then ingest the audio it names."""
     with _services() as services:
-        outcome = services.catalogue.import_csv(table, audio_root=audio_root)
-        document: dict[str, Any] = {
+        with _progress("import") as report:
+            outcome, summary = services.import_table(table, audio_root, progress=report)
+        document = {
             "imported": outcome.imported,
             "problems": [{"line": line, "reason": reason} for line, reason in outcome.problems],
+            "ingest": summary.to_dict(),
         }
-        text = f"{outcome.imported} rows imported"
-        if outcome.paths:
-            with _progress("ingest") as report:
-                summary = services.ingest().run(outcome.paths, progress=report)
-            document["ingest"] = summary.to_dict()
-            text += f"; {summary.sentence()}"
         lines = [f"  line {line}: {reason}" for line, reason in outcome.problems]
-        if lines:
-            text += f"; {len(lines)} left out:\n" + "\n".join(lines)
-        _print(as_json, document, text)
+        text = f"{outcome.imported} rows imported, {len(lines)} left out; {summary.sentence()}"
+        _print(as_json, document, "\n".join([text, *lines]))
+        if summary.cancelled:
+            raise KeyboardInterrupt
 
 
 @main.command()

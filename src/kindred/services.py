@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,8 +18,8 @@ from kindred.embeddings.encoder import Encoder
 from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import AudioError, ConfigError
 from kindred.jobs.runner import JobControl, Jobs
-from kindred.library.catalogue import Catalogue
-from kindred.library.ingest import Ingest, IngestSummary, Progress
+from kindred.library.catalogue import Catalogue, ImportSummary
+from kindred.library.ingest import Ingest, IngestSummary, Progress, library_lock
 from kindred.library.uploads import Uploads
 from kindred.search.query import Clip, Search, SimilarQuery, SimilarResult
 from kindred.storage.backend import StorageBackend
@@ -58,6 +59,7 @@ class Services:
             {
                 "ingest": self._ingest_job,
                 "uploads": self._uploads_job,
+                "import": self._import_job,
                 "demo": self._demo_job,
                 "fetch-model": self._fetch_job,
             },
@@ -146,6 +148,37 @@ class Services:
             return IngestSummary(cancelled=True)
         return self.ingest().run([folder], progress=ingesting, cancelled=cancelled)
 
+    def import_table(
+        self,
+        table: Path,
+        audio_root: Path | None,
+        *,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> tuple[ImportSummary, IngestSummary]:
+        """Bring in a table of metadata and the audio it names.
+
+        Raises
+        ------
+        ImportRejected
+            When the file as a whole is not such a table.
+        LibraryBusy
+            When another process is writing.
+        """
+        with library_lock(self.settings.library):
+            outcome = self.catalogue.import_csv(
+                table, audio_root=audio_root, progress=progress, cancelled=cancelled
+            )
+        if cancelled() or not outcome.paths:
+            return outcome, IngestSummary(cancelled=cancelled())
+        summary = self.ingest().run(outcome.paths, progress=progress, cancelled=cancelled)
+        return outcome, summary
+
+    def upload_table(self, table: bytes, audio_root: str) -> JobRecord:
+        """Take an uploaded table and start the job that brings it in."""
+        batch = self.uploads.stage([("tracks_metadata.csv", BytesIO(table))])
+        return self.jobs.start("import", {"batch": batch, "audio_root": audio_root})
+
     def upload(self, files: list[tuple[str, BinaryIO]]) -> JobRecord:
         """Take uploaded files and start the job that ingests them."""
         return self.jobs.start("uploads", {"batch": self.uploads.stage(files)})
@@ -200,13 +233,40 @@ class Services:
         summary = outcome.summary
         return summary.to_dict() | {"sentence": summary.sentence(), "refused": outcome.refused}
 
+    def _import_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+        table = self.uploads.folder(params["batch"]) / "0"
+        outcome, summary = self.import_table(
+            table,
+            Path(params["audio_root"]),
+            progress=control.progress,
+            cancelled=control.cancelled,
+        )
+        sentence = f"{outcome.imported} rows imported, {len(outcome.problems)} left out"
+        refused = [(f"Line {line}", reason) for line, reason in outcome.problems]
+        return summary.to_dict() | {
+            "sentence": f"{sentence}; {summary.sentence()}",
+            "refused": refused,
+        }
+
     def _demo_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
         summary = self.demo(progress=control.progress, cancelled=control.cancelled)
         return summary.to_dict() | {"sentence": summary.sentence()}
 
     def _fetch_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
-        registry.fetch(params["name"], self.settings, progress=control.progress)
+        def report(done: int, total: int, message: str) -> None:
+            control.progress(done, total, message)
+            if control.cancelled():
+                raise _Cancelled
+
+        try:
+            registry.fetch(params["name"], self.settings, progress=report)
+        except _Cancelled:
+            return {"cancelled": True}
         return {"sentence": f"{params['name']} is here. Start Kindred with KINDRED_ENCODER=clap."}
+
+
+class _Cancelled(Exception):
+    """A download was asked to stop."""
 
 
 def build(settings: Settings | None = None, **overrides: Any) -> Services:

@@ -10,13 +10,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from kindred.demo.ensembles import BY_NAME
@@ -81,12 +84,14 @@ def render_demo(
         _make(folder)
         if workers is None:
             workers = min(8, os.cpu_count() or 1)
-        for track, size in _rendered(folder, pending, min(workers, len(pending))):
-            manifest[track.path] = {"recipe": track.digest, "bytes": size}
-            _write_manifest(folder, manifest)
-            done += 1
-            if progress:
-                progress(done, len(tracks), track.title)
+        # Closed at once when progress raises, so that no worker goes on behind a cancelled run.
+        with closing(_rendered(folder, pending, min(workers, len(pending)))) as rendered:
+            for track, size in rendered:
+                manifest[track.path] = {"recipe": track.digest, "bytes": size}
+                _write_manifest(folder, manifest)
+                done += 1
+                if progress:
+                    progress(done, len(tracks), track.title)
     return [folder / track.path for track in tracks]
 
 
@@ -112,14 +117,14 @@ def track_sound(track: Track) -> np.ndarray:
     return synthesise(performance, sample_rate=track.sample_rate)
 
 
-def _rendered(folder: Path, tracks: list[Track], workers: int) -> Iterator[tuple[Track, int]]:
+def _rendered(folder: Path, tracks: list[Track], workers: int) -> Generator[tuple[Track, int]]:
     if workers <= 1:
         for track in tracks:
             yield track, _render(folder, track)
         return
     # Spawned, not forked: the caller may run threads. Each worker imports music21 once.
     pool = ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_parent
+        workers, mp_context=get_context("spawn"), initializer=_live_with_parent
     )
     try:
         futures = {pool.submit(_render, folder, track): track for track in tracks}
@@ -134,8 +139,17 @@ def _rendered(folder: Path, tracks: list[Track], workers: int) -> Iterator[tuple
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_interrupts_to_parent() -> None:
+def _live_with_parent() -> None:
+    """Leave Ctrl-C to the parent, and end with it: a killed parent cannot shut its workers down."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+        Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _render(folder: Path, track: Track) -> int:

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -238,4 +239,4 @@ def _sections(part: Any, start: float, length: float) -> tuple[tuple[float, floa
     bars = part.recurse().getElementsByClass("Repeat")
     marks = {round(float(bar.getOffsetInHierarchy(part)) - start, 6) for bar in bars}
     edges = [0.0, *sorted(mark for mark in marks if 4 <= mark <= length - 4), length]
-    return tuple(zip(edges[:-1], edges[1:], strict=True))
+    return tuple(pairwise(edges))

@@ -67,8 +67,8 @@ def synthesise(performance: Performance, *, sample_rate: int) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        float32 ``[frames, 2]``, faded out at the end, peaks at most at -1.5 dBFS, without silence at
-        the beginning.
+        float32 ``[frames, 2]``, faded out at the end, without silence at the beginning, peaks at
+        most at -1.5 dBFS.
 
     Raises
     ------

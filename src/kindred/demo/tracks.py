@@ -17,7 +17,7 @@ from random import Random
 from typing import TypeVar
 
 from kindred.demo.ensembles import BY_NAME
-from kindred.demo.pieces import ALBUM_ARTIST, pieces
+from kindred.demo.pieces import ALBUM_ARTIST, SPELLINGS, pieces
 
 _T = TypeVar("_T")
 
@@ -98,8 +98,8 @@ def demo_tracks(*, seed: int = 1) -> list[Track]:
         numbers[album] += 1
         chance = Random(f"{seed}/{piece.source}/{index}")
         composer = piece.composer
-        if spellings[at] and piece.spellings:
-            composer = chance.choice(piece.spellings)
+        if spellings[at]:
+            composer = chance.choice(SPELLINGS.get(composer, (composer,)))
         group = ALBUM_ARTIST if index or _shared(piece.album) else piece.composer
         name = f"{numbers[album]:02d} {safe_name(piece.title)}.{formats[at]}"
         tracks.append(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from kindred.audio.content import sha256_of
 from kindred.embeddings.space import EmbeddingSpace
 from kindred.library.composers import standardise_composer
+from kindred.library.ingest import Progress
 from kindred.library.metadata_csv import MetadataRow, read_metadata_csv
 from kindred.library.works import work_of
 from kindred.storage.backend import StorageBackend
@@ -66,7 +69,14 @@ class Catalogue:
         self.storage.delete_tracks(gone)
         return len(gone)
 
-    def import_csv(self, path: Path, *, audio_root: Path | None = None) -> ImportSummary:
+    def import_csv(
+        self,
+        path: Path,
+        *,
+        audio_root: Path | None = None,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> ImportSummary:
         """Bring in a table of tracks; what it says wins over the files' own tags.
 
         Parameters
@@ -76,6 +86,10 @@ class Catalogue:
             path, and duration_sec.
         audio_root : Path, optional
             Folder the audio paths start from; the table's own folder when not given.
+        progress : callable, optional
+            Called with (rows done, rows in all, title).
+        cancelled : callable
+            Asked after every row; what is done so far is kept.
 
         Raises
         ------
@@ -84,17 +98,22 @@ class Catalogue:
         """
         root = (audio_root or path.parent).absolute()
         table = read_metadata_csv(path, audio_root=root)
-        with self.storage.batch():
-            paths = [self._import(row, root) for row in table.rows]
+        paths: list[str] = []
+        for row in table.rows:
+            if cancelled():
+                break
+            paths.append(self._import(row, root))
+            if progress:
+                progress(len(paths), len(table.rows), row.title)
         if paths:
             self.storage.add_root(str(root))
-        return ImportSummary(len(table.rows), table.problems, paths)
+        return ImportSummary(len(paths), table.problems, paths)
 
     def _import(self, row: MetadataRow, root: Path) -> str:
         audio = os.path.join(root, row.audio)
         content_hash = sha256_of(audio)
         before = self.storage.find_track_by_hash(content_hash)
-        given = {
+        given: dict[str, Any] = {
             "title": row.title,
             "composer": standardise_composer(row.composer),
             "composer_original": row.composer,
@@ -117,11 +136,12 @@ class Catalogue:
             content_hash=content_hash,
             extra={**base.extra, **row.extra, "imported": ",".join(given)},
         )
-        self.storage.put_tracks([track])
-        if before is None:
-            self.storage.put_files([FileRecord(audio, -1, -1, content_hash, row.track_id)])
-        elif before.track_id != row.track_id:
-            self._take_over(before, track)
+        with self.storage.batch():
+            self.storage.put_tracks([track])
+            if before is None:
+                self.storage.put_files([FileRecord(audio, -1, -1, content_hash, row.track_id)])
+            elif before.track_id != row.track_id:
+                self._take_over(before, track)
         return audio
 
     def _take_over(self, before: Track, track: Track) -> None:

@@ -15,7 +15,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,7 +93,7 @@ class Pipeline:
         self._claimed: set[str] = set()
         self._lock = threading.Lock()
 
-    def run(self, candidates: Iterable[Candidate]) -> Iterator[Reading]:
+    def run(self, candidates: Iterable[Candidate]) -> Generator[Reading, None, None]:
         """Yield a :class:`Reading` for each file, as they are done.
 
         Two files with the same bytes are read once: the second comes back as ``known``, after the

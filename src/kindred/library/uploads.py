@@ -84,6 +84,19 @@ class Uploads:
                     )
                 out.write(chunk)
 
+    def folder(self, batch: str) -> Path:
+        """Return the folder of some staged files.
+
+        Raises
+        ------
+        UploadRejected
+            When nothing is staged under this name.
+        """
+        folder = self.incoming / os.path.basename(batch)
+        if not (folder / "names.json").is_file():
+            raise UploadRejected("These uploads are no longer here. Upload them again.")
+        return folder
+
     def ingest(
         self,
         batch: str,
@@ -99,11 +112,8 @@ class Uploads:
         UploadRejected
             When nothing is staged under this name.
         """
-        folder = self.incoming / os.path.basename(batch)
-        try:
-            names = json.loads((folder / "names.json").read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise UploadRejected("These uploads are no longer here. Upload them again.") from error
+        folder = self.folder(batch)
+        names = json.loads((folder / "names.json").read_text("utf-8"))
         shown: dict[str, str] = {}
         refused: list[tuple[str, str]] = []
         for number, name in enumerate(names):

@@ -206,7 +206,7 @@ class Search:
         length = float(np.linalg.norm(vector))
         if length < 1e-6:
             raise QueryError("The examples cancel each other out. Take one of them away.")
-        return (vector / length).astype(np.float32)
+        return np.asarray(vector / length, np.float32)
 
     def _vectors(self, space: EmbeddingSpace, track_ids: tuple[str, ...]) -> NDArray[np.float32]:
         found, vectors = self.storage.get_embeddings(space, track_ids)

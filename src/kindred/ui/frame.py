@@ -12,7 +12,7 @@ from pathlib import Path
 import streamlit as st
 
 from kindred.errors import KindredError
-from kindred.services import Services
+from kindred.services import ActiveEncoder, Services
 from kindred.ui.cards import CardItem
 from kindred.ui.context import services as get_services
 from kindred.ui.jobs import job_button
@@ -34,8 +34,19 @@ def begin(title: str, caption: str) -> Services:
         st.title(title)
         st.error(str(error), icon=":material/error:")
         st.stop()
-    st.title(title)
+    with st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
+    ):
+        st.title(title, width="content")
+        _model(services, active)
     st.caption(caption)
+    if active.name != services.settings.encoder:
+        st.warning(f"{active.title} is used {active.reason}. {active.notice}")
+    return services
+
+
+def _model(services: Services, active: ActiveEncoder) -> None:
+    """Which model answers, why, and how to get the other one."""
     with st.popover(f"Model: {active.title}", icon=":material/neurology:", type="tertiary"):
         st.markdown(f"**{active.title}** makes the vectors: {active.reason}.")
         st.caption(f"Storage: {services.storage.name}, in {services.settings.library}")
@@ -44,9 +55,6 @@ def begin(title: str, caption: str) -> Services:
             if active.command:
                 st.code(active.command, language="bash")
             job_button(services, "fetch-model", {"name": "clap"}, label="Fetch CLAP now")
-    if active.name != services.settings.encoder:
-        st.warning(f"{active.title} is used {active.reason}. {active.notice}")
-    return services
 
 
 def order(track: CardItem) -> None:

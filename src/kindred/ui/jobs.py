@@ -14,6 +14,7 @@ from kindred.storage.records import JobRecord
 _TITLES = {
     "ingest": "Reading music",
     "uploads": "Taking in uploads",
+    "import": "Importing a table",
     "demo": "Building the demo library",
     "fetch-model": "Fetching a model",
 }

@@ -89,4 +89,5 @@ def serve(services: Services, *, host: str, port: int) -> None:
         log_level="warning",
         access_log=False,
         ws_max_size=64 << 20,
+        timeout_graceful_shutdown=2,  # open pages would hold it for ever
     )

@@ -62,6 +62,7 @@ def _view(home: str, version: int, _services: Services) -> LibraryView:
     data |= {
         "year": [track.year for track in tracks],
         "seconds": [track.duration for track in tracks],
+        "length": [_clock(track.duration) for track in tracks],
         "format": [track.format for track in tracks],
         "added": [track.added_at[:10] for track in tracks],
         "audio": [bool(track.paths) for track in tracks],
@@ -80,6 +81,12 @@ def _natural(text: str) -> list[tuple[int, int, str]]:
     """A sort key under which "No. 2" comes before "No. 10"."""
     parts = re.split(r"(\d{1,9})", text.casefold())
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
+
+
+def _clock(seconds: float) -> str:
+    """Minutes and seconds, padded so that the texts sort as the numbers do."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes:>4}:{rest:02d}"
 
 
 def _who(track: Track) -> str:
