@@ -18,6 +18,6 @@ $(DONE): requirements.txt requirements-nodeps.txt pyproject.toml
 	  || { echo "Kindred needs Python 3.11 (found $$($(PYTHON) --version)). Set PYTHON=/path/to/python3.11."; exit 1; }
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing what requirements.txt names; the first time takes some minutes."
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-nodeps.txt
+	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -r requirements.txt
+	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-nodeps.txt
 	touch $(DONE)

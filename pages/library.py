@@ -44,6 +44,7 @@ def tracks(services: Services, view: LibraryView) -> None:
         st.info("No track matches.", icon=":material/search_off:")
         return
     st.caption(f"{len(table):,} tracks. Choose a row to play it; click a heading to sort.")
+    chosen = st.container()  # above the table, where it is seen
     event = st.dataframe(
         table,
         key=f"library_table_{wanted}",
@@ -69,7 +70,8 @@ def tracks(services: Services, view: LibraryView) -> None:
     )  # fmt: skip
     rows = event["selection"]["rows"]
     if rows and rows[0] < len(table):
-        play(services, str(table.index[rows[0]]))
+        with chosen:
+            play(services, str(table.index[rows[0]]))
 
 
 def play(services: Services, track_id: str) -> None:

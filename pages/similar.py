@@ -223,9 +223,11 @@ def page() -> None:
         similarities=[match.similarity for match in result.matches],
         reasons=[match.reasons for match in result.matches],
     )
-    head, right = st.columns([4, 1], vertical_alignment="bottom")
-    head.subheader("Nearest tracks" if not query.diversity else "Near, and unlike each other")
-    with right:
+    with st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
+    ):
+        name = "Near, and unlike each other" if query.diversity else "Nearest tracks"
+        st.subheader(name, width="content")
         export(result)
     if not items:
         st.info("No track passes the filters. Loosen them.", icon=":material/filter_alt_off:")

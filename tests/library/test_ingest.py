@@ -256,6 +256,15 @@ def test_a_link_out_of_the_folder_is_refused(ingest: Ingest, music: Path, tmp_pa
     assert ingest.storage.list_quarantine() == []
 
 
+def test_files_still_being_written_are_left_alone(ingest: Ingest, music: Path) -> None:
+    whole = tone(music / "x.wav", hz=777).read_bytes()
+    for name in (".x.wav.part", "y.wav.part", "z.mp3.crdownload", ".hidden"):
+        (music / name).write_bytes(whole[: len(whole) // 2])
+    (music / "x.wav").unlink()
+    summary = ingest.run([music])
+    assert (summary.added, summary.quarantined, summary.ignored) == (4, 0, 4)
+
+
 def test_a_name_that_is_not_utf8(ingest: Ingest, music: Path) -> None:
     odd = os.fsencode(music) + b"/na\xefve.wav"
     tone(music / "x.wav", hz=777).rename(os.fsdecode(odd))

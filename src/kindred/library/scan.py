@@ -16,6 +16,10 @@ from kindred.audio.content import AUDIO_SUFFIXES, is_audio_head
 from kindred.errors import AudioError, LibraryError
 
 
+#: Suffixes of files that somebody is still writing.
+_UNFINISHED = {".crdownload", ".download", ".part", ".partial", ".tmp"}
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A file worth reading, with the size and modification time it had when seen."""
@@ -117,7 +121,10 @@ def _walk(
 
 def _file(path: str, inside: list[str], *, named: bool = False) -> Found:
     """Judge a file; one that was asked for by name is a candidate whatever it looks like."""
-    claims = named or os.path.splitext(path)[1].lower() in AUDIO_SUFFIXES
+    suffix = os.path.splitext(path)[1].lower()
+    claims = named or suffix in AUDIO_SUFFIXES
+    if not claims and (suffix in _UNFINISHED or os.path.basename(path).startswith(".")):
+        return Ignored(path)
     try:
         info = os.stat(path)
     except OSError as error:
