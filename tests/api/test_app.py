@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import soundfile
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
@@ -99,6 +101,9 @@ def test_what_browsers_cannot_play_is_served_as_flac(
     first = client.get(f"/audio/{one}")
     assert first.headers["content-type"] == "audio/flac"
     assert first.content.startswith(b"fLaC")
+    info = soundfile.info(io.BytesIO(first.content))
+    assert (info.channels, info.samplerate) == (2, 44_100)
+    assert info.duration == pytest.approx(2, abs=0.01)
     assert client.get(f"/audio/{one}").content == first.content
 
 

@@ -304,7 +304,8 @@ def test_ids_avoid_those_taken() -> None:
     [
         ("03 - Gigue", ("Gigue", 3)),
         ("7. Air", ("Air", 7)),
-        ("12 Etude", ("Etude", 12)),
+        ("02 Etude", ("Etude", 2)),
+        ("30 minutes", ("30 minutes", None)),
         ("1999", ("1999", None)),
         ("Op. 3", ("Op. 3", None)),
         ("", ("Untitled", None)),

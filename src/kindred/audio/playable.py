@@ -1,13 +1,16 @@
 """Audio that a browser can play.
 
 Browsers play wav, mp3, AAC, flac, ogg and opus. What they do not play (AIFF, Apple Lossless) is
-written once as 16-bit flac into a cache and served from there.
+written once as 16-bit stereo flac into a cache and served from there.
 """
 
 from __future__ import annotations
 
 import os
+from itertools import chain
 from pathlib import Path
+
+from kindred.errors import AudioError
 
 MEDIA_TYPES = {
     "wav": "audio/wav",
@@ -51,15 +54,23 @@ def playable(path: Path, *, format: str, content_hash: str, cache: Path) -> tupl
 
 
 def _write_flac(source: Path, target: Path) -> None:
-    import numpy as np
-    import soundfile
+    import av
 
-    from kindred.audio.decode import open_audio
+    from kindred.audio.sources import open_av
 
-    rate = 44_100
-    with (
-        open_audio(source, sample_rate=rate) as stream,
-        soundfile.SoundFile(target, "w", rate, 1, subtype="PCM_16", format="FLAC") as out,
-    ):
-        for block in stream.blocks():
-            out.write(np.clip(block, -1.0, 1.0))
+    av.logging.set_level(None)
+    try:
+        with (
+            open(source, "rb") as file,
+            open_av(file) as audio,
+            av.open(str(target), "w", format="flac") as out,
+        ):
+            stream = out.add_stream("flac", rate=44_100, layout="stereo", format="s16")
+            resampler = av.AudioResampler(format="s16", layout="stereo", rate=44_100)
+            for frame in chain(audio.decode(audio=0), (None,)):  # None brings out what is held back
+                for part in resampler.resample(frame):
+                    out.mux(stream.encode(part))
+            out.mux(stream.encode(None))
+    except av.error.FFmpegError as error:
+        target.unlink(missing_ok=True)
+        raise AudioError("damaged", f"The file cannot be decoded for playing ({error}).") from error

@@ -195,19 +195,35 @@ def _share_cut_off(log: str) -> float:
     return said / found if 0 < found < said < 0x7FFF_0000 else 1.0
 
 
+def open_av(file: BinaryIO, *, start: int = 0) -> Any:
+    """Open a file with ffmpeg, held to containers that cannot name other files.
+
+    Parameters
+    ----------
+    start : int
+        Bytes to leave out at the beginning.
+
+    Raises
+    ------
+    av.error.FFmpegError
+        When it is none of these containers, or is damaged.
+    """
+    import av
+
+    av.logging.set_level(None)  # nothing to stderr, and no callback that would need the GIL
+    return av.open(
+        _Bytes(file, start),
+        options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"},
+        metadata_errors="replace",
+    )
+
+
 class AvSource(Source):
     """ffmpeg, which sees bytes only: no name, no other file, no network."""
 
     def __init__(self, file: BinaryIO, head: bytes) -> None:
-        import av
-
-        av.logging.set_level(None)  # nothing to stderr, and no callback that would need the GIL
         self._file = file
-        self._container = av.open(
-            _Bytes(file, _skip(file, head)),
-            options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"},
-            metadata_errors="replace",
-        )
+        self._container = open_av(file, start=_skip(file, head))
         try:
             self._choose(head)
         except BaseException:

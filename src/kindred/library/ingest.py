@@ -450,10 +450,10 @@ def make_track(reading: Reading, track_id: str, before: Track | None, name: str)
 
 
 def split_number(stem: str) -> tuple[str, int | None]:
-    """Split "03 - Gigue" into its title and track number."""
+    """Split "03 - Gigue" and "03 Gigue", but not "3 Gymnopedies", into title and number."""
     text = unicodedata.normalize("NFC", os.fsencode(stem).decode("utf-8", "replace"))
     text = "".join(char if char.isprintable() else " " for char in text).strip()
-    match = re.fullmatch(r"(\d{1,3})(?:\s*[-._]\s*|\s+)(\S.*)", text)
+    match = re.fullmatch(r"(\d{1,3}(?=\s*[-._])|0\d{1,2})(?:\s*[-._]\s*|\s+)(\S.*)", text)
     if match:
         return match[2], int(match[1])
     return text or "Untitled", None

@@ -15,7 +15,6 @@ from pathlib import Path
 from kindred.audio.content import AUDIO_SUFFIXES, is_audio_head
 from kindred.errors import AudioError, LibraryError
 
-
 #: Suffixes of files that somebody is still writing.
 _UNFINISHED = {".crdownload", ".download", ".part", ".partial", ".tmp"}
 
