@@ -48,7 +48,7 @@ def test_similar_json_by_track_and_by_file(library: Path, tmp_path: Path) -> Non
     assert hit["track_id"] != one
     clip = tone(tmp_path / "clip.wav", hz=500, seconds=3)
     answer = json.loads(kindred("similar", "--audio", clip, "--json").stdout)
-    assert answer["hits"][0]["title"] == "Tone"
+    assert answer["hits"][0]["title"] == "1 Tone"
     assert len(answer["hits"]) == 3
     assert len(json.loads(kindred("tracks", "--json").stdout)["tracks"]) == 3
 
