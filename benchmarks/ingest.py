@@ -21,8 +21,9 @@ import numpy as np
 from report import finish, options, say
 
 from kindred.config import load_settings
+from kindred.embeddings.encoder import Encoder
 from kindred.embeddings.registry import load_encoder
-from kindred.library.ingest import Ingest
+from kindred.library.ingest import Ingest, IngestSummary
 from kindred.storage.local import LocalBackend
 
 FORMATS = ("wav", "flac", "ogg", "mp3", "m4a", "opus", "aiff")
@@ -98,6 +99,20 @@ def librosa_features(path: Path) -> np.ndarray:
     return np.concatenate([f(part, axis=1) for part in features for f in (np.mean, np.std)])
 
 
+def ingest_all(
+    home: Path, encoder: Encoder, files: list[Path], seconds: float
+) -> tuple[IngestSummary, float]:
+    """Bring the files into an empty library; the summary and the seconds of audio per second."""
+    started = time.perf_counter()
+    storage = LocalBackend(home)
+    summary = Ingest(storage, encoder, home=home).run([files[0].parent])
+    spent = time.perf_counter() - started
+    storage.close()
+    if summary.added != len(files):
+        raise SystemExit(f"only {summary.added} of {len(files)} files came in")
+    return summary, seconds * len(files) / spent
+
+
 def main() -> None:
     args = options(__doc__)
     seconds, copies = (20, 1) if args.quick else (60, 4)
@@ -118,24 +133,22 @@ def main() -> None:
         encoder.embed(music(10, 22_050, 1).mean(axis=1))  # tables and thread pools are made once
         librosa_features(files[0])  # numba compiles here
 
-        started = time.perf_counter()
-        storage = LocalBackend(Path(folder) / "library")
-        summary = Ingest(storage, encoder, home=storage.home).run([music_folder])
-        ours = total / (time.perf_counter() - started)
-        if summary.added != len(files):
-            raise SystemExit(f"only {summary.added} of {len(files)} files came in")
-        storage.close()
-
-        started = time.perf_counter()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for path in files:
-                librosa_features(path)
-        peer = total / (time.perf_counter() - started)
+        # Taken in turns, so that what else the machine does falls on both.
+        rounds = []
+        for number in range(1 if args.quick else 3):
+            summary, ours = ingest_all(Path(folder) / f"library{number}", encoder, files, seconds)
+            started = time.perf_counter()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                for path in files:
+                    librosa_features(path)
+            rounds.append((ours, total / (time.perf_counter() - started), summary))
+            say(args, f"round {number + 1}: {ours:.0f} against {rounds[-1][1]:.0f}")
+    ours, peer, summary = sorted(rounds, key=lambda round_: round_[0] / round_[1])[len(rounds) // 2]
 
     say(args, f"ours    {ours:7.1f} x real time (reader threads beside one encoding thread)")
     say(args, f"librosa {peer:7.1f} x real time")
-    say(args, f"our {summary.seconds:.1f} s hold, in seconds added up over the threads:")
+    say(args, f"that round's {summary.seconds:.1f} s hold, in seconds added up over the threads:")
     for stage, spent in summary.stages.items():
         say(args, f"  {stage:7} {spent:6.2f}")
     finish("ingest", ours=ours, peer=peer, ratio=ours / peer, stages=summary.stages)

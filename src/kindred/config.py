@@ -34,7 +34,7 @@ class Settings(BaseSettings):
         None, description="Commit of the CLAP weights; the pinned one when left empty."
     )
     workers: int = Field(
-        0, ge=0, le=64, description="Threads that decode audio; 0 means one a core."
+        0, ge=0, le=64, description="Threads that decode audio; 0: one fewer than cores."
     )
     ann_threshold: int = Field(
         50_000, ge=1, description="From this many tracks on, FAISS HNSW answers, not exact search."

@@ -138,7 +138,7 @@ class Ingest:
     home : Path
         The library folder.
     workers : int
-        Reader threads; 0 means one a core.
+        Reader threads; 0 means one fewer than there are cores, since encoding takes one.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Ingest:
         self.storage = storage
         self.encoder = encoder
         self.home = home
-        self.workers = workers or os.cpu_count() or 1
+        self.workers = workers or max(1, (os.cpu_count() or 2) - 1)
 
     def run(
         self,
