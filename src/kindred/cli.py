@@ -53,7 +53,7 @@ def _services(notice: bool = True) -> Iterator[Any]:
     services = build()
     try:
         active = services.active_encoder()
-        if notice and active.name != services.settings.encoder:
+        if notice and active.replaces:
             click.echo(f"{active.title} is used {active.reason}. {active.notice}", err=True)
         yield services
     finally:
@@ -114,7 +114,7 @@ def ingest(
 ) -> None:
     """Read what is new in folders or files; without PATHS, in every folder read before."""
     with _services() as services:
-        if not paths and not services.storage.roots():
+        if not paths and not services.ingest(encoder).known_places():
             raise click.UsageError("Name a folder or file: the library has none on record yet.")
 
         def once() -> bool:

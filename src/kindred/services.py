@@ -36,6 +36,8 @@ class ActiveEncoder:
     reason: str
     notice: str = ""
     command: str = ""
+    replaces: str = ""
+    """The encoder that was asked for and cannot be used."""
 
 
 class Services:
@@ -62,6 +64,7 @@ class Services:
                 "import": self._import_job,
                 "demo": self._demo_job,
                 "fetch-model": self._fetch_job,
+                "change-encoder": self._change_job,
             },
         )
         self._encoders: dict[str, Encoder] = {}
@@ -75,24 +78,42 @@ class Services:
     def active_encoder(self) -> ActiveEncoder:
         """Say which encoder is in use and why.
 
-        The encoder that was asked for, unless its weights are missing: then ``descriptors``,
-        which needs none, and a notice.
+        The one that was asked for (by KINDRED_ENCODER, else by the library's own choice), unless
+        its weights are missing: then ``descriptors``, which needs none, and a notice.
         """
-        wanted = self.settings.encoder
+        chosen = self.storage.get_setting("encoder")
+        if "encoder" in self.settings.model_fields_set:
+            wanted, reason = self.settings.encoder, "chosen by KINDRED_ENCODER"
+        elif chosen:
+            wanted, reason = chosen, "chosen for this library"
+        else:
+            wanted, reason = self.settings.encoder, "the default, needs no download"
         titles = {info.name: info.title for info in registry.available()}
         status = registry.encoder_status(wanted, self.settings)
         if status.ready:
-            chosen = "encoder" in self.settings.model_fields_set
-            reason = "chosen by KINDRED_ENCODER" if chosen else "the default, needs no download"
             notice, command = "", ""
             if wanted == "descriptors":
                 clap = registry.encoder_status("clap", self.settings)
                 notice, command = ("", "") if clap.ready else (clap.notice, clap.command)
             return ActiveEncoder(wanted, titles[wanted], reason, notice, command)
-        reason = f"in place of {titles[wanted]}, whose weights are missing"
         return ActiveEncoder(
-            "descriptors", titles["descriptors"], reason, status.notice, status.command
+            "descriptors",
+            titles["descriptors"],
+            f"in place of {titles[wanted]}, whose weights are missing",
+            status.notice,
+            status.command,
+            replaces=wanted,
         )
+
+    def coverage(self, name: str) -> tuple[int, int]:
+        """Tracks that have vectors of an encoder, and tracks in all."""
+        hashes = self.storage.embedded_hashes(self.encoder(name).space)
+        return len(hashes), self.storage.count_tracks()
+
+    def change_encoder(self, name: str) -> JobRecord:
+        """Start the job that embeds the library anew; the old encoder serves until it is done."""
+        self.encoder(name)  # fails here, not in the job, when it cannot be used
+        return self.jobs.start("change-encoder", {"encoder": name})
 
     def encoder(self, name: str | None = None) -> Encoder:
         """Load an encoder, the active one by default.
@@ -233,6 +254,16 @@ class Services:
         summary = outcome.summary
         return summary.to_dict() | {"sentence": summary.sentence(), "refused": outcome.refused}
 
+    def _change_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+        name = params["encoder"]
+        summary = self.ingest(name).run(progress=control.progress, cancelled=control.cancelled)
+        if summary.cancelled:
+            return summary.to_dict()
+        self.storage.put_setting("encoder", name)
+        done, total = self.coverage(name)
+        sentence = f"{name} is in use; {done} of {total} tracks have its vectors"
+        return summary.to_dict() | {"sentence": sentence}
+
     def _import_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
         table = self.uploads.folder(params["batch"]) / "0"
         outcome, summary = self.import_table(
@@ -262,7 +293,7 @@ class Services:
             registry.fetch(params["name"], self.settings, progress=report)
         except _Cancelled:
             return {"cancelled": True}
-        return {"sentence": f"{params['name']} is here. Start Kindred with KINDRED_ENCODER=clap."}
+        return {"sentence": f"{params['name']} is here. The Models page puts it to use."}
 
 
 class _Cancelled(Exception):

@@ -284,6 +284,13 @@ def test_audio_outside_the_library_and_its_folders_is_not_given(
         store.delete_files([str(path)])
 
 
+def test_settings_are_kept(store: StorageBackend) -> None:
+    assert store.get_setting("encoder") == ""
+    store.put_setting("encoder", "clap")
+    store.put_setting("encoder", "descriptors")
+    assert store.get_setting("encoder") == "descriptors"
+
+
 def test_jobs(store: StorageBackend) -> None:
     for number in range(3):
         store.put_job(

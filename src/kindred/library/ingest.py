@@ -163,7 +163,7 @@ class Ingest:
         Parameters
         ----------
         paths : sequence of path
-            Folders or files; none means every folder read before.
+            Folders or files; none means every place read before, the library's own included.
         names : mapping, optional
             Name to show, by path, for files whose own name says nothing (uploads).
         retry : bool
@@ -180,14 +180,14 @@ class Ingest:
         LibraryBusy
             When another process is writing.
         """
-        roots = resolve_roots(paths or [path for path in self.storage.roots() if exists(path)])
+        roots = resolve_roots(paths or self.known_places())
         with library_lock(self.home):
             return _Run(self, roots, names or {}, retry).go(progress, cancelled)
 
-
-def exists(path: str) -> bool:
-    """Whether there is something at a path, be it a broken link."""
-    return os.path.lexists(path)
+    def known_places(self) -> list[str]:
+        """Folders and files read before that are still there, uploads and the demo included."""
+        own = [str(self.home / name) for name in ("audio", "demo")]
+        return [path for path in (*self.storage.roots(), *own) if os.path.lexists(path)]
 
 
 class _Run:
@@ -270,6 +270,8 @@ class _Run:
         for found in scan(self.roots, home=self.home, known=self.storage.roots()):
             if isinstance(found, Ignored):
                 self.summary.ignored += 1
+                if found.path in self.files:  # came in by name, with a name that says nothing
+                    self.seen.add(found.path)
                 continue
             self.summary.found += 1
             self.seen.add(found.path)

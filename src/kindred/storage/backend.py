@@ -175,6 +175,15 @@ class StorageBackend(ABC):
     def delete_quarantine(self, paths: Iterable[str]) -> None:
         """Take paths out of quarantine."""
 
+    # -- settings of the library -----------------------------------------------------------
+    @abstractmethod
+    def get_setting(self, name: str) -> str:
+        """Return a setting kept with the library, or an empty string."""
+
+    @abstractmethod
+    def put_setting(self, name: str, value: str) -> None:
+        """Keep a setting with the library."""
+
     # -- jobs ------------------------------------------------------------------------------
     @abstractmethod
     def put_job(self, job: JobRecord) -> None:

@@ -531,6 +531,15 @@ class LocalBackend(StorageBackend):
                 "DELETE FROM quarantine WHERE path = ?", [(self._pack(path),) for path in paths]
             )
 
+    # -- settings of the library -----------------------------------------------------------
+    def get_setting(self, name: str) -> str:
+        row = self._db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def put_setting(self, name: str, value: str) -> None:
+        with self.batch():
+            self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+
     # -- jobs ------------------------------------------------------------------------------
     def put_job(self, job: JobRecord) -> None:
         values = dataclasses.asdict(job)

@@ -6,7 +6,7 @@ that is not valid UTF-8 is stored as its bytes.
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -53,6 +53,7 @@ CREATE TABLE IF NOT EXISTS quarantine (
     path PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     code TEXT NOT NULL, reason TEXT NOT NULL, seen_at TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS jobs (
     job_id TEXT PRIMARY KEY, kind TEXT NOT NULL, state TEXT NOT NULL, params TEXT NOT NULL,
     done INTEGER NOT NULL, total INTEGER NOT NULL, message TEXT NOT NULL, result TEXT NOT NULL,

@@ -40,7 +40,7 @@ def begin(title: str, caption: str) -> Services:
         st.title(title, width="content")
         _model(services, active)
     st.caption(caption)
-    if active.name != services.settings.encoder:
+    if active.replaces:
         st.warning(f"{active.title} is used {active.reason}. {active.notice}")
     return services
 
