@@ -9,6 +9,7 @@ import streamlit as st
 
 from kindred.errors import KindredError
 from kindred.library.playlists import to_csv, to_jspf, to_m3u8
+from kindred.search.overlap import overlap
 from kindred.search.query import MAX_K, Clip, SimilarQuery, SimilarResult
 from kindred.services import Services
 from kindred.storage.records import TrackFilter
@@ -166,6 +167,45 @@ def pressed(items: list[CardItem]) -> Callable[[CardEvent], None]:
     return act
 
 
+def result_cards(services: Services, result: SimilarResult) -> list[CardItem]:
+    """A result as cards."""
+    return cards_of(
+        services,
+        [match.track for match in result.matches],
+        similarities=[match.similarity for match in result.matches],
+        reasons=[match.reasons for match in result.matches],
+    )
+
+
+def said(result: SimilarResult, tracks: int) -> str:
+    """Which model and index answered, and how fast."""
+    return (
+        f"{result.space.model} vectors of {result.space.dims} dimensions · {result.index} search"
+        f" over {tracks:,} tracks · {1000 * result.seconds:.0f} ms"
+    )
+
+
+def compare(services: Services, result: SimilarResult, query: SimilarQuery, tracks: int) -> None:
+    """Put what another encoder answers beside the result; both have vectors of the library."""
+    others = [name for name in services.embedded_encoders() if name != result.space.model]
+    if not others or query.clip is not None:
+        return
+    other = st.pills("Compare with another model", others, key="similar_compare")
+    if not other:
+        return
+    beside = services.similar(query, other)
+    both = overlap(result, beside)
+    st.subheader(f"The same question, answered by {other}")
+    st.caption(
+        f"{both.common} of {both.k} tracks are in both lists"
+        + (f"; those moved by {both.shift:.1f} places on average" if both.common else "")
+        + f" · rank-biased overlap {both.rbo:.2f}"
+    )
+    items = result_cards(services, beside)
+    cards(items, key="similar_beside", served=is_served(), on_event=pressed(items))
+    st.caption(said(beside, tracks))
+
+
 def page() -> None:
     """Draw the page."""
     services = frame.begin("Similar", "Pick a track, hear what sounds like it, and hop on.")
@@ -217,12 +257,7 @@ def page() -> None:
         st.error(str(error), icon=":material/search_off:")
         frame.end(wanted)
         return
-    items = cards_of(
-        services,
-        [match.track for match in result.matches],
-        similarities=[match.similarity for match in result.matches],
-        reasons=[match.reasons for match in result.matches],
-    )
+    items = result_cards(services, result)
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
     ):
@@ -232,10 +267,8 @@ def page() -> None:
     if not items:
         st.info("No track passes the filters. Loosen them.", icon=":material/filter_alt_off:")
     cards(items, key="similar_results", served=is_served(), on_event=pressed(items))
-    st.caption(
-        f"{result.space.model} vectors of {result.space.dims} dimensions · {result.index} search"
-        f" over {len(view.labels):,} tracks · {1000 * result.seconds:.0f} ms"
-    )
+    st.caption(said(result, len(view.labels)))
+    compare(services, result, query, len(view.labels))
     frame.end([*wanted, *items])
 
 

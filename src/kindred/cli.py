@@ -119,7 +119,7 @@ def ingest(
 
         def once() -> bool:
             with _progress("ingest") as report:
-                summary = services.ingest(encoder).run(paths, retry=retry, progress=report)
+                summary = services.read(paths, encoder=encoder, retry=retry, progress=report)
             _print(as_json, summary.to_dict(), summary.sentence())
             if summary.quarantined and not as_json:
                 click.echo("`kindred quarantine` lists the files that could not be used and why.")

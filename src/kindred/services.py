@@ -6,7 +6,7 @@ Services are safe to share between threads. Encoders are loaded when first used 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -110,6 +110,18 @@ class Services:
         hashes = self.storage.embedded_hashes(self.encoder(name).space)
         return len(hashes), self.storage.count_tracks()
 
+    def embedded_encoders(self) -> list[str]:
+        """Names of the encoders that can be used now and have vectors of this library."""
+        spaces = {space.space_id for space, _ in self.storage.spaces()}
+        models = {space.model for space, _ in self.storage.spaces()}
+        return [
+            info.name
+            for info in registry.available()
+            if info.name in models
+            and registry.encoder_status(info.name, self.settings).ready
+            and self.encoder(info.name).space.space_id in spaces
+        ]
+
     def change_encoder(self, name: str) -> JobRecord:
         """Start the job that embeds the library anew; the old encoder serves until it is done."""
         self.encoder(name)  # fails here, not in the job, when it cannot be used
@@ -142,6 +154,28 @@ class Services:
             workers=self.settings.workers,
         )
 
+    def read(
+        self,
+        paths: Sequence[str | Path] = (),
+        *,
+        encoder: str | None = None,
+        retry: bool = False,
+        names: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> IngestSummary:
+        """Ingest with an encoder, and with ``descriptors``, which say why tracks match.
+
+        Parameters and errors are those of :meth:`kindred.library.ingest.Ingest.run`.
+        """
+        summary = self.ingest(encoder).run(
+            paths, names=names, retry=retry, progress=progress, cancelled=cancelled
+        )
+        if self.encoder(encoder).space.model != "descriptors" and not summary.cancelled:
+            beside = self.ingest("descriptors").run(paths, progress=progress, cancelled=cancelled)
+            summary.cancelled = beside.cancelled
+        return summary
+
     def demo(
         self,
         *,
@@ -167,7 +201,7 @@ class Services:
             render_demo(folder, progress=rendering)
         except KeyboardInterrupt:
             return IngestSummary(cancelled=True)
-        return self.ingest().run([folder], progress=ingesting, cancelled=cancelled)
+        return self.read([folder], progress=ingesting, cancelled=cancelled)
 
     def import_table(
         self,
@@ -192,7 +226,7 @@ class Services:
             )
         if cancelled() or not outcome.paths:
             return outcome, IngestSummary(cancelled=cancelled())
-        summary = self.ingest().run(outcome.paths, progress=progress, cancelled=cancelled)
+        summary = self.read(outcome.paths, progress=progress, cancelled=cancelled)
         return outcome, summary
 
     def upload_table(self, table: bytes, audio_root: str) -> JobRecord:
@@ -236,8 +270,9 @@ class Services:
 
     # -- jobs ------------------------------------------------------------------------------
     def _ingest_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
-        summary = self.ingest(params.get("encoder")).run(
+        summary = self.read(
             params.get("paths", ()),
+            encoder=params.get("encoder"),
             retry=params.get("retry", False),
             progress=control.progress,
             cancelled=control.cancelled,
@@ -247,7 +282,7 @@ class Services:
     def _uploads_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
         outcome = self.uploads.ingest(
             params["batch"],
-            self.ingest(),
+            self.read,
             progress=control.progress,
             cancelled=control.cancelled,
         )
@@ -256,7 +291,7 @@ class Services:
 
     def _change_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
         name = params["encoder"]
-        summary = self.ingest(name).run(progress=control.progress, cancelled=control.cancelled)
+        summary = self.read(encoder=name, progress=control.progress, cancelled=control.cancelled)
         if summary.cancelled:
             return summary.to_dict()
         self.storage.put_setting("encoder", name)

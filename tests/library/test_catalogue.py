@@ -113,7 +113,7 @@ def test_uploads_are_copied_in_and_named_by_their_own_names(
             ("", io.BytesIO(b"")),
         ]
     )
-    outcome = taken.ingest(batch, ingest)
+    outcome = taken.ingest(batch, ingest.run)
     [track] = ingest.storage.list_tracks()
     assert (track.title, track.track_no) == ("Évil", 4)
     assert Path(track.path).is_relative_to(home / "audio")
@@ -137,4 +137,4 @@ def test_a_file_that_is_too_large_is_refused_and_nothing_is_kept(
 @pytest.mark.parametrize("batch", ["nothing", "../../x", ""])
 def test_a_batch_that_is_not_there(ingest: Ingest, home: Path, batch: str) -> None:
     with pytest.raises(UploadRejected, match="no longer here"):
-        uploads(ingest, home).ingest(batch, ingest)
+        uploads(ingest, home).ingest(batch, ingest.run)

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from kindred.audio.content import AUDIO_SUFFIXES, sha256_of
 from kindred.errors import AudioError, UploadRejected
-from kindred.library.ingest import Ingest, IngestSummary, Progress
+from kindred.library.ingest import IngestSummary, Progress
 from kindred.storage.backend import StorageBackend
 
 _CHUNK = 1 << 20
@@ -100,12 +100,19 @@ class Uploads:
     def ingest(
         self,
         batch: str,
-        ingest: Ingest,
+        read: Callable[..., IngestSummary],
         *,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> UploadOutcome:
         """Bring staged files into the library; those that are not audio are thrown away.
+
+        Parameters
+        ----------
+        batch : str
+            What :meth:`stage` returned.
+        read : callable
+            :meth:`Ingest.run <kindred.library.ingest.Ingest.run>` or one with its parameters.
 
         Raises
         ------
@@ -128,9 +135,7 @@ class Uploads:
                 content_hash, staged, suffix=suffix if suffix in AUDIO_SUFFIXES else ".audio"
             )
             shown[stored] = name
-        summary = ingest.run(
-            list(shown), names=shown, retry=True, progress=progress, cancelled=cancelled
-        )
+        summary = read(list(shown), names=shown, retry=True, progress=progress, cancelled=cancelled)
         bad = [item for item in self.storage.list_quarantine() if item.path in shown]
         for item in bad:
             os.unlink(item.path)
