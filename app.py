@@ -18,6 +18,7 @@ st.navigation(
             title="Library",
             url_path="library",
         ),
+        st.Page("pages/models.py", title="Models", url_path="models"),
     ],
     position="top",
 ).run()

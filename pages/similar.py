@@ -23,8 +23,15 @@ from kindred.ui.tracks import LibraryView, cards_of, library_view
 SUFFIXES = ["wav", "mp3", "m4a", "aac", "flac", "ogg", "opus", "aiff", "aif"]
 
 
+def put_aside() -> None:
+    """Forget the words and the clip that were given: a track is asked for in their place."""
+    st.session_state["similar_words"] = ""
+    st.session_state["similar_clip_aside"] = st.session_state.get("similar_clip_file")
+
+
 def picked() -> None:
     """Take over what was changed in the two lists, before the page is drawn again."""
+    st.session_state["similar_words"] = ""
     plus = tuple(st.session_state["similar_plus"])
     minus = tuple(item for item in st.session_state["similar_minus"] if item not in plus)
     selection.write(replace(selection.read(), plus=plus, minus=minus))
@@ -71,7 +78,7 @@ def listen(services: Services, chosen: Selection) -> Selection:
         )
         recorded = st.audio_input("Or record one", sample_rate=48_000)
     given = uploaded or recorded
-    if given is None:
+    if given is None or given.file_id == st.session_state.get("similar_clip_aside"):
         return replace(chosen, clip=None)
     if st.session_state.get("similar_clip_file") == given.file_id:
         return replace(chosen, clip=st.session_state.get("similar_clip"))
@@ -89,6 +96,45 @@ def listen(services: Services, chosen: Selection) -> Selection:
     st.session_state["similar_clip"] = clip
     # A new clip is a new question: the tracks asked for before are put aside.
     return Selection(clip=clip) if clip else chosen
+
+
+def in_words(services: Services, chosen: Selection) -> Selection:
+    """Let the user say what it should sound like, where an encoder understands words."""
+    try:
+        services.words_encoder()
+    except KindredError as error:
+        st.text_input("In words", disabled=True, placeholder="Needs CLAP", help=str(error))
+        return chosen
+    text = st.text_input(
+        "In words",
+        key="similar_words",
+        placeholder="warm strings:2; not drums",
+        help="Phrases separated by a comma or semicolon; :2 weighs one more, not takes away.",
+    )
+    if not text.strip():
+        return chosen
+    try:
+        with st.spinner("Reading your words"):
+            return Selection(minus=chosen.minus, clip=services.words(text))
+    except KindredError as error:
+        st.error(str(error), icon=":material/text_fields:")
+        return chosen
+
+
+def tags(services: Services, track_id: str) -> None:
+    """What the track sounds like in words, by zero-shot tagging."""
+    with st.spinner("Looking for words"):
+        found = services.tags_of(track_id)
+    if found:
+        parts = [
+            f"**{kind}** " + ", ".join(f"{tag} {score:.0%}" for tag, score in ranked)
+            for kind, ranked in found.items()
+        ]
+        st.caption(
+            "Heard by CLAP: " + " · ".join(parts),
+            help="Shares rank the words of a vocabulary against each other; they are no"
+            " probabilities. Put your own vocabulary.csv into the library folder.",
+        )
 
 
 def options(view: LibraryView) -> SimilarQuery:
@@ -158,6 +204,7 @@ def pressed(items: list[CardItem]) -> Callable[[CardEvent], None]:
     def act(event: CardEvent) -> None:
         chosen = selection.read()
         if event.action == "more":
+            put_aside()
             selection.write(chosen.hop(event.track_id))
         elif event.action == "less":
             selection.write(chosen.without(event.track_id))
@@ -234,6 +281,7 @@ def page() -> None:
     with bar:
         chosen = listen(services, chosen)
         query = options(view)
+    chosen = in_words(services, chosen)
     selection.publish(chosen)
     if not chosen.plus and chosen.clip is None:
         st.subheader("Start anywhere")
@@ -242,6 +290,8 @@ def page() -> None:
     query = replace(query, plus=chosen.plus, minus=chosen.minus, clip=chosen.clip)
     if chosen.clip is not None:
         st.info(f"Looking for what sounds like **{chosen.clip.name}**.", icon=":material/mic:")
+    elif len(chosen.plus) == 1:
+        tags(services, chosen.plus[0])
     wanted = cards_of(services, services.storage.get_tracks(chosen.plus))
     cards(
         wanted,

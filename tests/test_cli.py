@@ -131,7 +131,11 @@ def test_quarantine_prune_doctor_and_models(library: Path) -> None:
     assert named["Encoder clap"]["remedy"].startswith("kindred models pull")
     assert named["Encoder descriptors"]["ok"]
     models = json.loads(kindred("models", "list", "--json").stdout)["models"]
-    assert {row["name"]: row["ready"] for row in models} == {"descriptors": True, "clap": False}
+    assert {row["name"]: row["ready"] for row in models} == {
+        "descriptors": True,
+        "clap": False,
+        "mert": False,
+    }
 
 
 def test_import_names_bad_rows(library: Path) -> None:

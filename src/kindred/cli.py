@@ -47,10 +47,12 @@ def main() -> None:
 
 
 @contextmanager
-def _services(notice: bool = True) -> Iterator[Any]:
+def _services(notice: bool = True, **settings: Any) -> Iterator[Any]:
+    """The services; a setting given here wins over the environment unless it is None."""
     from kindred.services import build
 
-    services = build()
+    given = {name: value for name, value in settings.items() if value is not None}
+    services = build(**given)
     try:
         active = services.active_encoder()
         if notice and active.replaces:
@@ -109,11 +111,23 @@ def demo(as_json: bool, if_empty: bool) -> None:
 @_encoder
 @click.option("--watch", is_flag=True, help="Stay and take in what changes, until Ctrl-C.")
 @click.option("--retry", is_flag=True, help="Try quarantined files again.")
+@click.option("--windows", help="Windows CLAP hears of a track: all, or how many.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where models run.")
 def ingest(
-    paths: tuple[Path, ...], as_json: bool, encoder: str | None, watch: bool, retry: bool
+    paths: tuple[Path, ...],
+    as_json: bool,
+    encoder: str | None,
+    watch: bool,
+    retry: bool,
+    windows: str | None,
+    device: str | None,
 ) -> None:
-    """Read what is new in folders or files; without PATHS, in every folder read before."""
-    with _services() as services:
+    """Read what is new in folders or files; without PATHS, in every place read before.
+
+    The number of windows is part of what the vectors are: set KINDRED_CLAP_WINDOWS for the app to
+    use them too.
+    """
+    with _services(clap_windows=windows, device=device) as services:
         if not paths and not services.ingest(encoder).known_places():
             raise click.UsageError("Name a folder or file: the library has none on record yet.")
 
@@ -208,6 +222,7 @@ def prune(as_json: bool) -> None:
 @main.command()
 @click.argument("track_id", required=False)
 @click.option("--audio", type=click.Path(path_type=Path), help="A file that need not be known.")
+@click.option("--text", help='Words, such as "warm strings:2; not drums" (needs CLAP).')
 @click.option("-k", type=click.IntRange(1, 100), default=10, show_default=True)
 @click.option("--plus", multiple=True, metavar="TRACK_ID", help="A further track to be near to.")
 @click.option("--minus", multiple=True, metavar="TRACK_ID", help="A track to be far from.")
@@ -225,6 +240,7 @@ def prune(as_json: bool) -> None:
 def similar(
     track_id: str | None,
     audio: Path | None,
+    text: str | None,
     k: int,
     plus: tuple[str, ...],
     minus: tuple[str, ...],
@@ -235,14 +251,16 @@ def similar(
     encoder: str | None,
     as_json: bool,
 ) -> None:
-    """Find what sounds like a track of the library, or like a file."""
-    if (track_id is None) == (audio is None):
-        raise click.UsageError("Give either a TRACK_ID or --audio FILE.")
+    """Find what sounds like a track of the library, like a file, or like words."""
+    if [track_id, audio, text].count(None) != 2:
+        raise click.UsageError("Give one of TRACK_ID, --audio FILE and --text WORDS.")
     from kindred.search.query import SimilarQuery
     from kindred.storage.records import TrackFilter
 
     with _services() as services:
         clip = services.embed_clip(audio, encoder=encoder) if audio else None
+        if text is not None:
+            clip = services.words(text, encoder)
         query = SimilarQuery(
             plus=((track_id,) if track_id else ()) + plus,
             minus=minus,
@@ -281,6 +299,21 @@ def serve(host: str | None, port: int | None, open_browser: bool) -> None:
 
 
 @main.group()
+def evaluate() -> None:
+    """Measure how well the encoders do on this library."""
+
+
+@evaluate.command(name="text")
+@_encoder
+@_json
+def evaluate_text(encoder: str | None, as_json: bool) -> None:
+    """Score text to track retrieval on captions made of the tracks' tags."""
+    with _services() as services:
+        report = services.evaluate_text(encoder)
+        _print(as_json, report.to_dict(), "\n".join(report.lines()))
+
+
+@main.group()
 def models() -> None:
     """Look at and fetch model weights."""
 
@@ -306,6 +339,29 @@ def list_models(as_json: bool) -> None:
         for row in rows
     ]
     _print(as_json, {"models": rows}, "\n".join(lines))
+
+
+@models.command(name="remove")
+@click.argument("name")
+def remove_model(name: str) -> None:
+    """Remove the weights of a model that `kindred models pull` fetched."""
+    from kindred.config import load_settings
+    from kindred.embeddings import registry
+
+    freed = registry.remove(name, load_settings())
+    click.echo(f"{freed / 1e6:,.0f} MB freed. Vectors made with {name} stay in the library.")
+
+
+@models.command()
+@click.argument("name")
+def use(name: str) -> None:
+    """Embed the library with a model, then let it answer; the old one serves until then."""
+    with _services() as services:
+        with _progress(f"embedding with {name}") as report:
+            summary = services.use_encoder(name, progress=report)
+        click.echo(f"{name} is in use." if not summary.cancelled else "Stopped; run it again.")
+        if summary.cancelled:
+            raise KeyboardInterrupt
 
 
 @models.command()

@@ -7,6 +7,7 @@ Each field is read from the environment (``KINDRED_HOME``, ``KINDRED_ENCODER``, 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -28,10 +29,29 @@ class Settings(BaseSettings):
     )
     clap_model: str = Field(
         "laion/larger_clap_music",
-        description="CLAP weights: a Hugging Face id, or a folder that holds them.",
+        description="CLAP weights: a Hugging Face id, a folder, or a .pt checkpoint of LAION's.",
     )
     clap_revision: str | None = Field(
         None, description="Commit of the CLAP weights; the pinned one when left empty."
+    )
+    clap_windows: Literal["all"] | Annotated[int, Field(ge=1, le=24)] = Field(
+        "all",
+        description="Windows of 10 s CLAP hears of a track, evenly spaced: all, or how many.",
+    )
+    mert_model: str = Field(
+        "m-a-p/MERT-v1-95M", description="MERT weights: a Hugging Face id or a folder."
+    )
+    mert_revision: str | None = Field(
+        None, description="Commit of the MERT weights; the pinned one when left empty."
+    )
+    mert_layers: str = Field(
+        "3-9", description="Hidden layers of MERT that make the track vector, such as 3-9 or 4,6."
+    )
+    mert_windows: Literal["all"] | Annotated[int, Field(ge=1, le=48)] = Field(
+        "all", description="Windows of 5 s MERT hears of a track, evenly spaced: all, or how many."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where models run: auto takes a GPU when there is one."
     )
     workers: int = Field(
         0, ge=0, le=64, description="Threads that decode audio; 0: one fewer than cores."

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kindred.config import Settings, load_settings
 from kindred.embeddings import registry
 from kindred.embeddings.encoder import Encoder
 from kindred.embeddings.space import EmbeddingSpace
-from kindred.errors import AudioError, ConfigError
+from kindred.errors import AudioError, ConfigError, EncoderError
 from kindred.jobs.runner import JobControl, Jobs
 from kindred.library.catalogue import Catalogue, ImportSummary
 from kindred.library.ingest import Ingest, IngestSummary, Progress, library_lock
@@ -25,6 +25,9 @@ from kindred.search.query import Clip, Search, SimilarQuery, SimilarResult
 from kindred.storage.backend import StorageBackend
 from kindred.storage.factory import open_storage
 from kindred.storage.records import JobRecord
+
+if TYPE_CHECKING:
+    from kindred.evaluation.text import TextReport
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,26 @@ class ActiveEncoder:
     command: str = ""
     replaces: str = ""
     """The encoder that was asked for and cannot be used."""
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """An encoder as it stands: ``size`` in bytes, ``covered`` of ``total`` tracks embedded."""
+
+    name: str
+    title: str
+    description: str
+    licence: str
+    dims: int
+    ready: bool
+    notice: str
+    command: str
+    size: int
+    revision: str
+    removable: bool
+    active: bool
+    covered: int
+    total: int
 
 
 class Services:
@@ -68,6 +91,7 @@ class Services:
             },
         )
         self._encoders: dict[str, Encoder] = {}
+        self._texts: dict[str, registry.TextEncoder] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -105,6 +129,47 @@ class Services:
             replaces=wanted,
         )
 
+    def models(self) -> list[ModelState]:
+        """Every encoder, with its weights and how much of the library it has embedded."""
+        active = self.active_encoder().name
+        total = self.storage.count_tracks()
+        states = []
+        for info in registry.available():
+            status = registry.encoder_status(info.name, self.settings)
+            weights = registry.weights(info.name, self.settings)
+            states.append(
+                ModelState(
+                    name=info.name,
+                    title=info.title,
+                    description=info.description,
+                    licence=info.licence,
+                    dims=info.dims,
+                    ready=status.ready,
+                    notice=status.notice,
+                    command=status.command,
+                    size=weights.size,
+                    revision=weights.revision,
+                    removable=weights.removable,
+                    active=info.name == active,
+                    covered=self.coverage(info.name)[0] if status.ready else 0,
+                    total=total,
+                )
+            )
+        return states
+
+    def remove_weights(self, name: str) -> None:
+        """Remove an encoder's weights from this machine.
+
+        Raises
+        ------
+        EncoderError
+            When there are none, or they were not put there by Kindred.
+        """
+        with self._lock:
+            self._encoders.pop(name, None)
+            self._texts.pop(name, None)
+        registry.remove(name, self.settings)
+
     def coverage(self, name: str) -> tuple[int, int]:
         """Tracks that have vectors of an encoder, and tracks in all."""
         hashes = self.storage.embedded_hashes(self.encoder(name).space)
@@ -121,6 +186,19 @@ class Services:
             and registry.encoder_status(info.name, self.settings).ready
             and self.encoder(info.name).space.space_id in spaces
         ]
+
+    def use_encoder(
+        self,
+        name: str,
+        *,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> IngestSummary:
+        """Embed the library with an encoder, then let it answer; the old one serves until then."""
+        summary = self.read(encoder=name, progress=progress, cancelled=cancelled)
+        if not summary.cancelled:
+            self.storage.put_setting("encoder", name)
+        return summary
 
     def change_encoder(self, name: str) -> JobRecord:
         """Start the job that embeds the library anew; the old encoder serves until it is done."""
@@ -240,14 +318,97 @@ class Services:
 
     # -- search ----------------------------------------------------------------------------
     def similar(self, query: SimilarQuery, encoder: str | None = None) -> SimilarResult:
-        """Answer a query in the space of the active encoder, or of the one named."""
+        """Answer a query in the space of its clip, the encoder named, or the active one."""
         from kindred.embeddings.descriptors import family_shares
 
         search = Search(
             self.storage, descriptors=self.encoder("descriptors").space, reasons=family_shares
         )
+        if encoder is None and query.clip is not None:
+            return search.similar(query, query.clip.space)
         return search.similar(query, self.encoder(encoder).space)
 
+    # -- words -----------------------------------------------------------------------------
+    def words_encoder(self) -> str:
+        """Name of an encoder that understands words and has vectors of this library.
+
+        Raises
+        ------
+        EncoderError
+            When there is none; the message says what to do.
+        """
+        active = self.active_encoder().name
+        able = [name for name in self.embedded_encoders() if registry.understands_words(name)]
+        if active in able:
+            return active
+        if able:
+            return able[0]
+        raise EncoderError(
+            "Words need CLAP vectors of the library: fetch CLAP and embed the library with it, on"
+            " the Models page or by `kindred models pull clap` and `kindred models use clap`."
+        )
+
+    def text_encoder(self, name: str | None = None) -> registry.TextEncoder:
+        """Load a text tower, by default that of :meth:`words_encoder`.
+
+        Raises
+        ------
+        EncoderError, WeightsMissing
+        """
+        name = name or self.words_encoder()
+        with self._lock:
+            if name not in self._texts:
+                text = registry.load_text_encoder(name, self.settings)
+                text.check_files()
+                self._texts[name] = text
+            return self._texts[name]
+
+    def words(self, text: str, encoder: str | None = None) -> Clip:
+        """Turn words into an example to search by: "warm strings:2; not drums".
+
+        Raises
+        ------
+        QueryError
+            When the words cannot be used.
+        EncoderError
+            When no encoder here understands words.
+        """
+        from kindred.search.words import parse_words, words_vector
+
+        phrases = parse_words(text)
+        tower = self.text_encoder(encoder)
+        return Clip(text.strip(), tower.space, words_vector(phrases, tower.encode_text), "text")
+
+    def tags_of(self, track_id: str) -> dict[str, list[tuple[str, float]]]:
+        """Zero-shot tags of a track, by kind; empty where no encoder understands words.
+
+        The vocabulary is ``vocabulary.csv`` in the library folder, else the one that ships.
+        """
+        from kindred.search.tagging import Tagger, load_vocabulary
+
+        try:
+            tower = self.text_encoder()
+        except EncoderError:
+            return {}
+        own = self.settings.library / "vocabulary.csv"
+        vocabulary = load_vocabulary(own if own.is_file() else None)
+        tagger = Tagger(
+            vocabulary,
+            tower.encode_text,
+            space=tower.space,
+            cache=self.settings.library / "vocabulary",
+        )
+        found, vectors = self.storage.get_embeddings(tower.space, [track_id])
+        return dict(tagger.tags(vectors)[0]) if found else {}
+
+    def evaluate_text(self, encoder: str | None = None) -> TextReport:
+        """Score how well words find the library's tracks, by captions made of their tags."""
+        from kindred.evaluation.text import evaluate_text
+
+        tower = self.text_encoder(encoder)
+        return evaluate_text(self.storage, tower.space, tower.encode_text)
+
+    # -- clips -----------------------------------------------------------------------------
     def embed_clip(
         self, path: Path, *, name: str = "", encoder: str | None = None, seconds: float = 600
     ) -> Clip:
@@ -291,10 +452,9 @@ class Services:
 
     def _change_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
         name = params["encoder"]
-        summary = self.read(encoder=name, progress=control.progress, cancelled=control.cancelled)
+        summary = self.use_encoder(name, progress=control.progress, cancelled=control.cancelled)
         if summary.cancelled:
             return summary.to_dict()
-        self.storage.put_setting("encoder", name)
         done, total = self.coverage(name)
         sentence = f"{name} is in use; {done} of {total} tracks have its vectors"
         return summary.to_dict() | {"sentence": sentence}

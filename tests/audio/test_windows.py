@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kindred.audio.windows import MIN_TAIL, iter_windows
+from kindred.audio.windows import MIN_TAIL, iter_windows, spread_windows
 
 
 def cut(signal: np.ndarray, sizes: list[int]) -> list[np.ndarray]:
@@ -98,3 +100,54 @@ def test_a_reader_may_reuse_its_block() -> None:
 def test_sizes_must_be_positive(window: int, hop: int, batch: int) -> None:
     with pytest.raises(ValueError, match="positive"):
         list(iter_windows([], window=window, hop=hop, batch=batch))
+
+
+@given(
+    length=st.integers(0, 4000),
+    count=st.integers(1, 9),
+    sizes=st.lists(st.integers(1, 300), min_size=1, max_size=5),
+)
+def test_chosen_windows_are_spread_evenly_whatever_the_blocks(
+    length: int, count: int, sizes: list[int]
+) -> None:
+    signal = np.arange(length, dtype=np.float32)
+    rows = plain(signal, 10, 10)
+    got = spread_windows(cut(signal, sizes), window=10, hop=10, count=count)
+    assert got.shape == (min(count, len(rows)), 10)
+    if len(rows) <= count:
+        np.testing.assert_array_equal(got, rows)
+        return
+    chosen = got[:, 0] / 10  # a window says where it lies
+    share = len(rows) / count
+    middles = (np.arange(count) + 0.5) * share - 0.5
+    # A quarter of a share for the thinning, half a window for the grid, and the thinning's end.
+    assert np.abs(chosen - middles).max() <= share / 2 + 0.5
+    for row, place in zip(got, chosen.astype(int), strict=True):
+        np.testing.assert_array_equal(row, rows[place])
+
+
+def test_windows_of_a_usual_track_are_chosen_exactly() -> None:
+    signal = np.arange(180, dtype=np.float32)  # eighteen windows, of which six
+    got = spread_windows([signal], window=10, hop=10, count=6)
+    assert (got[:, 0] / 10).tolist() == [1, 4, 7, 10, 13, 16]
+
+
+def test_no_more_windows_are_held_than_promised() -> None:
+    import tracemalloc
+
+    def blocks() -> Iterator[np.ndarray]:
+        for start in range(4000):
+            yield np.full(1000, start, np.float32)
+
+    tracemalloc.start()
+    got = spread_windows(blocks(), window=1000, hop=1000, count=5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(got) == 5
+    assert peak < (4 * 5 + 12) * 4000
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_no_window_at_all_is_refused(count: int) -> None:
+    with pytest.raises(ValueError, match="count"):
+        spread_windows([], window=10, hop=10, count=count)

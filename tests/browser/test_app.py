@@ -131,6 +131,9 @@ def test_a_clip_is_heard_and_not_kept(page: Page, app: App, tmp_path: Path) -> N
     page.keyboard.press("Escape")
     expect(page.locator(".deck.results .card").first).to_contain_text("Middle")
     assert tracks(app) == before
+    card(page, "Bright").get_by_role("button", name="More like this").click()
+    expect(page.locator(".deck.query")).to_contain_text("Bright")
+    expect(page.get_by_text("Looking for what sounds like")).to_have_count(0)
 
 
 def test_a_clip_that_is_not_audio_is_said(page: Page, app: App, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from kindred.config import Settings
 from kindred.embeddings import registry
 from kindred.embeddings.encoder import Encoder
+from tests.embeddings.tiny_mert import save_mert
 
 
 def save_clap(folder: Path, *, fusion: bool = False, dims: int = 512) -> Path:
@@ -63,7 +64,11 @@ def clap_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def settings(clap_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(
-        _env_file=None, model_dir=tmp_path_factory.mktemp("models"), clap_model=str(clap_folder)
+        _env_file=None,
+        model_dir=tmp_path_factory.mktemp("models"),
+        clap_model=str(clap_folder),
+        mert_model=str(save_mert(tmp_path_factory.mktemp("mert"))),
+        mert_layers="1-2",
     )
 
 

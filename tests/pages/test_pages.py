@@ -13,7 +13,7 @@ from kindred.services import build
 from tests.browsing import ROOT
 from tests.conftest import tone
 
-PAGES = ("home", "similar", "library")
+PAGES = ("home", "similar", "library", "models")
 
 
 @pytest.fixture(autouse=True)

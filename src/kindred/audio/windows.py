@@ -4,6 +4,8 @@ Windows start every ``hop`` samples from the first one on, so that the same audi
 same windows. A last window that is not full is completed by repeating what it has; it is left out
 when it holds less than a tenth of a window and is not the only one, because a second of music
 repeated ten times says more about the cut than about the track.
+
+:func:`spread_windows` keeps a fixed number of those windows, evenly spaced over the track.
 """
 
 from __future__ import annotations
@@ -64,3 +66,48 @@ def iter_windows(
         pending.append(np.resize(buffer, window))
     if pending:
         yield np.stack(pending)
+
+
+def spread_windows(
+    blocks: Iterable[NDArray[np.float32]], *, window: int, hop: int, count: int
+) -> NDArray[np.float32]:
+    """Choose ``count`` of the windows of :func:`iter_windows`, evenly spaced over the stream.
+
+    The stream is read once and its length need not be known: every window is kept until there are
+    more than ``4 * count``, then every second one, and so on. Which windows are chosen depends on
+    how many there are and on nothing else. A chosen window lies at most a quarter of the spacing
+    from its exact place, beyond what the grid of windows allows.
+
+    Parameters
+    ----------
+    blocks : iterable of float32 [m]
+        Consecutive samples, in blocks of any length.
+    window, hop : int
+        Samples in a window and between the starts of two windows.
+    count : int
+        Windows wanted; memory is bounded by four times as many.
+
+    Returns
+    -------
+    float32 [n, window]
+        In order; ``n == count`` unless the stream has fewer windows, then all of them.
+
+    Raises
+    ------
+    ValueError
+        When ``window``, ``hop`` or ``count`` is not positive.
+    """
+    if count < 1:
+        raise ValueError(f"count must be positive, got {count}")
+    kept: list[NDArray[np.float32]] = []
+    stride = 1
+    for index, windows in enumerate(iter_windows(blocks, window=window, hop=hop, batch=1)):
+        if index % stride:
+            continue
+        kept.append(windows[0])
+        if len(kept) > 4 * count:
+            kept, stride = kept[::2], 2 * stride
+    if len(kept) > count:
+        # The middles of `count` equal shares, so that neither end of the track weighs more.
+        kept = [kept[(2 * share + 1) * len(kept) // (2 * count)] for share in range(count)]
+    return np.stack(kept) if kept else np.zeros((0, window), np.float32)

@@ -2,9 +2,9 @@
 
 A Hugging Face id lies under ``settings.models`` in the hub's own cache layout
 (``models--owner--name/snapshots/COMMIT``), so that a download resumes and is never half visible;
-the commit names the weights. A folder of the user's is named by a digest of its configuration and
-of the size, start and end of its weights. Nothing here imports torch, and only :func:`fetch` uses
-the network.
+the commit names the weights. A folder or a checkpoint of the user's is named by a digest of its
+configuration and of the size, start and end of its weights. Nothing here imports torch, and only
+:func:`fetch` uses the network.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,17 @@ PINNED = {
 CONFIGS = ("config.json", "preprocessor_config.json")
 #: Weights files, the preferred one first.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+#: What the text tower needs beside the weights; sounds are searched without.
+WORDS = (
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
 COMMAND = "kindred models pull clap"
+#: Suffixes of the checkpoints LAION publishes, which carry no configuration beside them.
+CHECKPOINTS = (".pt", ".pth")
 #: Seconds the hub has to answer.
 TIMEOUT = 10.0
 
@@ -44,6 +55,11 @@ class Weights:
     folder: Path
     file: Path
     revision: str
+
+    @property
+    def format(self) -> str:
+        """``"laion"`` for a checkpoint of LAION's, ``"transformers"`` for a folder."""
+        return "laion" if self.file.suffix in CHECKPOINTS else "transformers"
 
 
 @dataclass(frozen=True)
@@ -73,16 +89,17 @@ class WeightsStatus:
 def weights_status(settings: Settings) -> WeightsStatus:
     """Look for the weights; reads headers only, no network."""
     target = _target(settings)
-    command = "" if _is_folder(settings) else COMMAND
+    command = "" if _is_local(settings) else COMMAND
     try:
         weights = locate(settings)
     except WeightsMissing as error:
         return WeightsStatus(False, target, 0, str(error), command)
     except EncoderError as error:
         return WeightsStatus(False, target, _size(target), str(error), command)
-    size = _size(weights.folder)
-    notice = f"CLAP weights {weights.revision}, {size / 1e6:,.0f} MB, in {weights.folder}."
-    return WeightsStatus(True, weights.folder, size, notice, "")
+    place = weights.file if weights.format == "laion" else weights.folder
+    size = _size(place)
+    notice = f"CLAP weights {weights.revision}, {size / 1e6:,.0f} MB, in {place}."
+    return WeightsStatus(True, place, size, notice, "")
 
 
 def readiness(settings: Settings) -> tuple[bool, str, str]:
@@ -101,14 +118,17 @@ def locate(settings: Settings) -> Weights:
     EncoderError
         When a file is damaged; the message names it.
     """
-    if _is_folder(settings):
+    if _is_local(settings):
         folder = _target(settings)
+        if folder.suffix in CHECKPOINTS and not folder.is_dir():
+            return _checkpoint(folder)
         if not folder.is_dir():
             raise WeightsMissing(
                 f"KINDRED_CLAP_MODEL names the folder {folder}, which does not exist."
             )
         file = _check(folder, advice="Copy a complete CLAP model there.")
-        return Weights(folder, file, f"folder@{_digest(folder, file)}")
+        digest = _digest(file, *(folder / name for name in CONFIGS))
+        return Weights(folder, file, f"folder@{digest}")
     snapshot = _snapshot(settings)
     model = settings.clap_model
     if snapshot is None:
@@ -140,9 +160,9 @@ def fetch(settings: Settings, *, progress: Progress | None = None) -> WeightsSta
     EncoderError
         When what was fetched is damaged.
     """
-    if _is_folder(settings):
+    if _is_local(settings):
         raise WeightsMissing(
-            f"KINDRED_CLAP_MODEL names the folder {_target(settings)}; only a Hugging Face id"
+            f"KINDRED_CLAP_MODEL names {_target(settings)}; only a Hugging Face id"
             " such as laion/larger_clap_music can be fetched."
         )
     from huggingface_hub import HfApi, snapshot_download
@@ -166,7 +186,7 @@ def fetch(settings: Settings, *, progress: Progress | None = None) -> WeightsSta
             f"{model} at revision {revision} does not hold {', '.join(CONFIGS)} and"
             f" {' or '.join(WEIGHTS)}; it is not a CLAP model transformers can read."
         )
-    wanted = [*CONFIGS, file]
+    wanted = [*CONFIGS, file, *(name for name in WORDS if name in sizes)]
     total = sum(sizes[name] for name in wanted)
     stopped: list[Exception] = []
     most = 0  # the hub counts bytes received and bytes written apart; the greater is told
@@ -221,9 +241,11 @@ def _unreachable(model: str, error: Exception) -> str:
     )
 
 
-def _is_folder(settings: Settings) -> bool:
-    """Whether the setting names a folder: one that exists, or anything that is not owner/name."""
+def _is_local(settings: Settings) -> bool:
+    """Whether the setting names a place: one that exists, or anything that is not owner/name."""
     name = settings.clap_model
+    if Path(name).suffix in CHECKPOINTS:
+        return True
     hub_id = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) is not None
     return not hub_id or Path(name).is_dir()
 
@@ -234,7 +256,7 @@ def _revision(settings: Settings) -> str:
 
 def _target(settings: Settings) -> Path:
     """Folder in which the weights are looked for."""
-    if _is_folder(settings):
+    if _is_local(settings):
         return Path(settings.clap_model).expanduser().absolute()
     return settings.models / f"models--{settings.clap_model.replace('/', '--')}"
 
@@ -266,6 +288,19 @@ def _check(folder: Path, *, advice: str) -> Path:
     return files[0]
 
 
+def _checkpoint(file: Path) -> Weights:
+    """A checkpoint of LAION's."""
+    advice = "Copy or download the checkpoint again."
+    if not file.is_file():
+        raise WeightsMissing(f"KINDRED_CLAP_MODEL names {file}, which does not exist.")
+    with file.open("rb") as stream:
+        archive = stream.read(4) == b"PK\x03\x04"
+    # A zip archive ends with its table of contents, so a file that was cut off has none.
+    if not file.stat().st_size or (archive and not zipfile.is_zipfile(file)):
+        raise EncoderError(f"{file} is damaged: it is empty or was cut off. {advice}")
+    return Weights(file.parent, file, f"checkpoint@{_digest(file)}")
+
+
 def _damage(file: Path) -> str:
     """What is wrong with a weights file, as far as its header tells; empty when nothing is."""
     size = file.stat().st_size
@@ -284,11 +319,11 @@ def _damage(file: Path) -> str:
     return "" if size == expected else f"it has {size} bytes, its header says {expected}"
 
 
-def _digest(folder: Path, file: Path) -> str:
+def _digest(file: Path, *configs: Path) -> str:
     """Sixteen digits that differ when configuration or weights differ."""
     sha = hashlib.sha256()
-    for name in CONFIGS:
-        sha.update((folder / name).read_bytes())
+    for config in configs:
+        sha.update(config.read_bytes())
     size = file.stat().st_size
     sha.update(str(size).encode())
     with file.open("rb") as stream:
@@ -298,9 +333,9 @@ def _digest(folder: Path, file: Path) -> str:
     return sha.hexdigest()[:16]
 
 
-def _size(folder: Path) -> int:
-    """Bytes of the model's files under a folder; links of the hub's layout are followed."""
-    if not folder.is_dir():
-        return 0
+def _size(place: Path) -> int:
+    """Bytes of a checkpoint, or of the model's files under a folder; links are followed."""
+    if place.is_file():
+        return place.stat().st_size
     names = {*CONFIGS, *WEIGHTS}
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.name in names)
+    return sum(path.stat().st_size for path in place.rglob("*") if path.name in names)

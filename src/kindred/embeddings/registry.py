@@ -6,13 +6,16 @@ encoders and say what they need without waiting for either.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import cast
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 from kindred.config import Settings
-from kindred.embeddings.encoder import Encoder
+from kindred.embeddings.encoder import Encoder, Vector
+from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import EncoderError, UnknownEncoder
 
 
@@ -26,6 +29,18 @@ class EncoderInfo:
     licence: str
     dims: int
     needs_weights: bool
+
+
+class TextEncoder(Protocol):
+    """Turns words into vectors of an audio encoder's space."""
+
+    space: EmbeddingSpace
+
+    def check_files(self) -> None:
+        """Raise :class:`WeightsMissing` unless its files are there; reads none."""
+
+    def encode_text(self, texts: Sequence[str]) -> Vector:
+        """Encode n texts: float32 [n, dims] of unit length."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,8 @@ class _Entry:
     make: str
     status: str
     fetch: str = ""
+    weights: str = ""
+    text: str = ""
 
 
 _ENTRIES = (
@@ -83,6 +100,25 @@ _ENTRIES = (
         make="kindred.embeddings.clap:from_settings",
         status="kindred.embeddings.clap_weights:readiness",
         fetch="kindred.embeddings.clap_weights:fetch",
+        weights="kindred.embeddings.clap_weights:weights_status",
+        text="kindred.embeddings.clap_text:from_settings",
+    ),
+    _Entry(
+        EncoderInfo(
+            name="mert",
+            title="MERT",
+            description=(
+                "Learned from music alone: mean and deviation of chosen hidden layers; keeps all"
+                " layers of every window for expressive similarity."
+            ),
+            licence="CC-BY-NC-4.0 (not for commercial use)",
+            dims=1536,
+            needs_weights=True,
+        ),
+        make="kindred.embeddings.mert:from_settings",
+        status="kindred.embeddings.mert_weights:readiness",
+        fetch="kindred.embeddings.mert_weights:fetch",
+        weights="kindred.embeddings.mert_weights:weights_status",
     ),
 )
 
@@ -106,6 +142,36 @@ def load_encoder(name: str, settings: Settings) -> Encoder:
     """
     make = cast(Callable[[Settings], Encoder], _resolve(_entry(name).make))
     return make(settings)
+
+
+def understands_words(name: str) -> bool:
+    """Whether an encoder has a text tower.
+
+    Raises
+    ------
+    UnknownEncoder
+        When no encoder has this name.
+    """
+    return bool(_entry(name).text)
+
+
+def load_text_encoder(name: str, settings: Settings) -> TextEncoder:
+    """Make the text tower of an encoder; it is read at its first text.
+
+    Raises
+    ------
+    UnknownEncoder
+        When no encoder has this name.
+    EncoderError
+        When the encoder does not understand words.
+    WeightsMissing
+        When its weights are not on this machine.
+    """
+    entry = _entry(name)
+    if not entry.text:
+        able = " or ".join(each.info.name for each in _ENTRIES if each.text)
+        raise EncoderError(f"{entry.info.title} does not understand words; {able} does.")
+    return cast(Callable[[Settings], TextEncoder], _resolve(entry.text))(settings)
 
 
 def encoder_status(name: str, settings: Settings) -> EncoderStatus:
@@ -150,6 +216,67 @@ def fetch(
             progress(done // 1_000_000, total // 1_000_000, f"{entry.info.title}, MB")
 
     download(settings, progress=megabytes)
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """An encoder's weights: bytes on disk, revision, and whether Kindred may remove them."""
+
+    size: int = 0
+    revision: str = ""
+    removable: bool = False
+
+
+def weights(name: str, settings: Settings) -> WeightsInfo:
+    """What an encoder's weights take on this machine.
+
+    Raises
+    ------
+    UnknownEncoder
+        When no encoder has this name.
+    """
+    entry = _entry(name)
+    if not entry.weights:
+        return WeightsInfo()
+    status: Any = cast(Callable[[Settings], object], _resolve(entry.weights))(settings)
+    folder = _fetched(status.location, settings)
+    size = _bytes(folder) if folder else status.size
+    revision = load_encoder(name, settings).space.revision if status.available else ""
+    return WeightsInfo(size, revision, removable=folder is not None and size > 0)
+
+
+def remove(name: str, settings: Settings) -> int:
+    """Remove an encoder's weights and return how many bytes that freed.
+
+    Raises
+    ------
+    UnknownEncoder
+        When no encoder has this name.
+    EncoderError
+        When there is nothing that Kindred has fetched; what a user put elsewhere stays.
+    """
+    entry = _entry(name)
+    info = weights(name, settings)
+    if not info.removable:
+        raise EncoderError(f"There are no weights of {entry.info.title} that Kindred has fetched.")
+    status: Any = cast(Callable[[Settings], object], _resolve(entry.weights))(settings)
+    folder = _fetched(status.location, settings)
+    assert folder is not None  # or they would not be removable
+    shutil.rmtree(folder)
+    return info.size
+
+
+def _fetched(location: Path, settings: Settings) -> Path | None:
+    """The model's own folder below ``settings.models``, where the location lies in one."""
+    if not location.is_relative_to(settings.models) or location == settings.models:
+        return None
+    return settings.models / location.relative_to(settings.models).parts[0]
+
+
+def _bytes(folder: Path) -> int:
+    """Bytes of the files below a folder, each counted once although links name it again."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sum(path.stat().st_size for path in files)
 
 
 def _entry(name: str) -> _Entry:

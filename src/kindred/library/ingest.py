@@ -239,7 +239,10 @@ class _Run:
     ) -> None:
         """Read files until they are done or the run is cancelled; what is done is written."""
         pipeline = Pipeline(
-            self.encoder, workers=self.workers, is_known=lambda value: value in self.by_hash
+            self.encoder,
+            workers=self.workers,
+            is_known=lambda value: value in self.by_hash,
+            sink=self.encoder.sink(self.home / "layers"),
         )
         readings = pipeline.run(todo)
         done, last = 0, time.perf_counter()

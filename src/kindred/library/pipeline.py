@@ -27,8 +27,7 @@ from kindred.audio.content import sha256_of
 from kindred.audio.decode import AudioInfo, open_audio
 from kindred.audio.tags import Tags, read_tags
 from kindred.audio.waveform import PeakMeter
-from kindred.audio.windows import iter_windows
-from kindred.embeddings.encoder import Encoder, TrackEmbedding, pool
+from kindred.embeddings.encoder import Encoder, Sink, TrackEmbedding
 from kindred.errors import AudioError, EncoderError
 from kindred.library.scan import Candidate
 
@@ -72,6 +71,8 @@ class Pipeline:
         Reader threads.
     is_known : callable
         Given a content hash, says whether reading the file would tell nothing new.
+    sink : Sink, optional
+        Takes what the encoder gives beside its vectors.
 
     Attributes
     ----------
@@ -80,10 +81,16 @@ class Pipeline:
     """
 
     def __init__(
-        self, encoder: Encoder, *, workers: int, is_known: Callable[[str], bool] | None = None
+        self,
+        encoder: Encoder,
+        *,
+        workers: int,
+        is_known: Callable[[str], bool] | None = None,
+        sink: Sink | None = None,
     ) -> None:
         self.encoder = encoder
         self.workers = workers
+        self.sink = sink
         self.is_known = is_known or (lambda content_hash: False)
         self.times: dict[str, float] = dict.fromkeys(
             ("hash", "tags", "decode", "wait", "encode"), 0.0
@@ -107,6 +114,8 @@ class Pipeline:
                 yield from self._encode(len(todo))
             finally:
                 self._stop.set()
+                if self.sink:
+                    self.sink.close()
                 threads.shutdown(wait=False, cancel_futures=True)
                 while True:  # wake readers that wait for room in the queue
                     try:
@@ -174,12 +183,7 @@ class Pipeline:
                     yield block
 
             clock = time.perf_counter()
-            for windows in iter_windows(
-                metered(),
-                window=space.window_samples,
-                hop=space.hop_samples,
-                batch=self.encoder.batch,
-            ):
+            for windows in self.encoder.windows(metered()):
                 self._spent("decode", clock)
                 reading._delivered += len(windows)
                 self._put((reading, windows))
@@ -228,12 +232,17 @@ class Pipeline:
 
     def _encode_batch(self, waiting: list[tuple[Reading, NDArray[np.float32]]]) -> list[Reading]:
         clock = time.perf_counter()
-        rows = self.encoder.encode(np.concatenate([windows for _, windows in waiting]))
+        batch = np.concatenate([windows for _, windows in waiting])
+        rows, more = (
+            self.encoder.encode_more(batch) if self.sink else (self.encoder.encode(batch), None)
+        )
         self._spent("encode", clock)
         start = 0
         finished = []
         for reading, windows in waiting:
             reading._parts.append(rows[start : start + len(windows)])
+            if self.sink and more is not None:
+                self.sink.add(reading.content_hash, more[start : start + len(windows)])
             start += len(windows)
             reading._encoded += len(windows)
             if reading._complete and reading.error is None:
@@ -244,9 +253,11 @@ class Pipeline:
         if reading.error is None:
             try:
                 segments = np.concatenate(reading._parts)
-                reading.embedding = TrackEmbedding(pool(segments), segments)
+                reading.embedding = TrackEmbedding(self.encoder.pool(segments), segments)
             except (EncoderError, ValueError) as error:
                 reading.error = AudioError("no-vector", f"{self.encoder.title}: {error}")
+        if self.sink:
+            (self.sink.drop if reading.error else self.sink.finish)(reading.content_hash)
         reading._parts = []
         return reading
 

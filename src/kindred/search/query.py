@@ -34,11 +34,15 @@ NOT_SAME = ("album", "artist", "work")
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip that was embedded and is not in the library: unit float32 [dims] and its space."""
+    """An example that is not in the library: unit float32 [dims] and its space.
+
+    ``kind`` says what it was made of: ``"audio"``, a file of this name, or ``"text"``, these words.
+    """
 
     name: str
     space: EmbeddingSpace
     vector: NDArray[np.float32]
+    kind: str = "audio"
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class SimilarResult:
         if len(self.query.plus) == 1:
             query["track_id"] = self.query.plus[0]
         if self.query.clip:
-            query["audio"] = self.query.clip.name
+            query[self.query.clip.kind] = self.query.clip.name
         return {
             "query": query,
             "space": self.space.to_dict(),

@@ -54,7 +54,13 @@ def _model(services: Services, active: ActiveEncoder) -> None:
             st.info(active.notice, icon=":material/download:")
             if active.command:
                 st.code(active.command, language="bash")
-            job_button(services, "fetch-model", {"name": "clap"}, label="Fetch CLAP now")
+            job_button(
+                services,
+                "fetch-model",
+                {"name": active.replaces or "clap"},
+                label=f"Fetch {active.replaces.upper() or 'CLAP'} now",
+                then="pages/models.py",
+            )
 
 
 def order(track: CardItem) -> None:

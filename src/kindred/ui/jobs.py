@@ -17,25 +17,37 @@ _TITLES = {
     "import": "Importing a table",
     "demo": "Building the demo library",
     "fetch-model": "Fetching a model",
+    "change-encoder": "Changing the model",
 }
 
 
 def job_button(
-    services: Services, kind: str, params: dict[str, Any], *, label: str, **options: Any
+    services: Services,
+    kind: str,
+    params: dict[str, Any],
+    *,
+    label: str,
+    then: str = "",
+    **options: Any,
 ) -> None:
-    """A button that starts a job; why it cannot start is said below it."""
+    """A button that starts a job; why it cannot start is said below it.
+
+    ``then`` names a page on which the job can be watched, where this one does not show it.
+    """
     if st.button(label, key=f"start-{kind}-{label}", **options):
-        start(services, kind, params)
+        start(services, kind, params, then=then)
 
 
-def start(services: Services, kind: str, params: dict[str, Any]) -> None:
+def start(services: Services, kind: str, params: dict[str, Any], *, then: str = "") -> None:
     """Start a job and draw the page again, or say why not."""
     try:
         services.jobs.start(kind, params)
     except KindredError as error:
         st.error(str(error))
-    else:
-        st.rerun()
+        return
+    if then:
+        st.switch_page(then)
+    st.rerun()
 
 
 def show_jobs(services: Services) -> None:

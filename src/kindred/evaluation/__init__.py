@@ -1,0 +1,1 @@
+"""How well a space answers: measures of ranked lists, and retrieval by words."""
