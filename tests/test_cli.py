@@ -94,6 +94,8 @@ def test_refusals_are_1_with_one_line(arguments: list[str], words: str) -> None:
         ("KINDRED_PORT", "high", "KINDRED_PORT"),
         ("KINDRED_ENCODER", "magic", "descriptors"),
         ("KINDRED_WORKERS", "-1", "KINDRED_WORKERS"),
+        ("KINDRED_CLAP_WINDOWS", "some", "KINDRED_CLAP_WINDOWS: "),
+        ("KINDRED_CLAP_WINDOWS", "0", "greater than or equal to 1"),
     ],
 )
 def test_settings_that_cannot_be_used(

@@ -85,10 +85,15 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
+        found: dict[str, list[str]] = {}  # a setting of several types has a message for each
+        values: dict[str, object] = {}
+        for item in error.errors():
+            name = f"KINDRED_{str(item['loc'][0]).upper()}"
+            found.setdefault(name, []).append(item["msg"])
+            values[name] = item["input"]
         lines = [
-            f"KINDRED_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
-            f" (got {item['input']!r})"
-            for item in error.errors()
+            f"{name}: {', or: '.join(messages)} (got {values[name]!r})"
+            for name, messages in found.items()
         ]
         raise ConfigError(
             "These settings cannot be used; correct or unset them:\n" + "\n".join(lines)
