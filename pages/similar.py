@@ -123,8 +123,12 @@ def in_words(services: Services, chosen: Selection) -> Selection:
 
 def tags(services: Services, track_id: str) -> None:
     """What the track sounds like in words, by zero-shot tagging."""
-    with st.spinner("Looking for words"):
-        found = services.tags_of(track_id)
+    try:
+        with st.spinner("Looking for words"):
+            found = services.tags_of(track_id)
+    except KindredError as error:
+        st.caption(f":material/label_off: No tags: {error}")
+        return
     if found:
         parts = [
             f"**{kind}** " + ", ".join(f"{tag} {score:.0%}" for tag, score in ranked)

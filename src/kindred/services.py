@@ -92,6 +92,7 @@ class Services:
         )
         self._encoders: dict[str, Encoder] = {}
         self._texts: dict[str, registry.TextEncoder] = {}
+        self._text_faults: dict[str, EncoderError] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -168,6 +169,7 @@ class Services:
         with self._lock:
             self._encoders.pop(name, None)
             self._texts.pop(name, None)
+            self._text_faults.pop(name, None)
         registry.remove(name, self.settings)
 
     def coverage(self, name: str) -> tuple[int, int]:
@@ -357,9 +359,16 @@ class Services:
         """
         name = name or self.words_encoder()
         with self._lock:
+            if name in self._text_faults:  # reading a tower takes seconds: not twice in vain
+                raise self._text_faults[name]
             if name not in self._texts:
                 text = registry.load_text_encoder(name, self.settings)
                 text.check_files()
+                try:
+                    text.encode_text(["music"])
+                except EncoderError as error:
+                    self._text_faults[name] = error
+                    raise
                 self._texts[name] = text
             return self._texts[name]
 
@@ -383,13 +392,21 @@ class Services:
         """Zero-shot tags of a track, by kind; empty where no encoder understands words.
 
         The vocabulary is ``vocabulary.csv`` in the library folder, else the one that ships.
+
+        Raises
+        ------
+        EncoderError
+            When the text tower that should do it cannot be used.
+        ImportRejected
+            When the vocabulary cannot be read.
         """
         from kindred.search.tagging import Tagger, load_vocabulary
 
         try:
-            tower = self.text_encoder()
+            name = self.words_encoder()
         except EncoderError:
             return {}
+        tower = self.text_encoder(name)
         own = self.settings.library / "vocabulary.csv"
         vocabulary = load_vocabulary(own if own.is_file() else None)
         tagger = Tagger(

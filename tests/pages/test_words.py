@@ -21,6 +21,7 @@ from kindred.cli import main
 from kindred.config import Settings
 from kindred.embeddings import registry
 from kindred.embeddings.encoder import Vector
+from kindred.errors import EncoderError
 from kindred.services import build
 from tests.browsing import ROOT
 from tests.conftest import SpectrumEncoder, tone
@@ -164,6 +165,32 @@ def test_without_an_encoder_for_words_it_is_said(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["similar", "--text", "strings"])
     assert result.exit_code == 1
     assert "kindred models use clap" in result.stderr
+
+
+@pytest.mark.usefixtures("embedded")
+def test_a_text_tower_that_cannot_be_used_is_said_and_tried_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def refuse(self: BandWords, texts: Sequence[str]) -> Vector:
+        asked.append(texts)
+        raise EncoderError("The text tower tells no texts apart.")
+
+    monkeypatch.setattr(BandWords, "encode_text", refuse)
+    services = build()
+    track_id = services.storage.list_tracks()[0].track_id
+    services.close()
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app.query_params["track"] = track_id
+    app.switch_page("pages/similar.py").run()
+    app.run()
+    assert not app.exception
+    assert any("No tags: The text tower" in item.value for item in app.caption)
+    assert any("search over 8 tracks" in item.value for item in app.caption)
+    app.text_input(key="similar_words").set_value("band 1").run()
+    assert "tells no texts apart" in app.error[0].value
+    assert len(asked) == 1
 
 
 @pytest.mark.usefixtures("embedded")
