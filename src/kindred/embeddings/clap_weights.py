@@ -16,9 +16,10 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from kindred.config import Settings
+from kindred.embeddings import hub_download
+from kindred.embeddings.hub_weights import HubModel
 from kindred.errors import EncoderError, WeightsMissing
 
 #: Commits the project was checked against, so that the same name always means the same weights.
@@ -41,8 +42,6 @@ WORDS = (
 COMMAND = "kindred models pull clap"
 #: Suffixes of the checkpoints LAION publishes, which carry no configuration beside them.
 CHECKPOINTS = (".pt", ".pth")
-#: Seconds the hub has to answer.
-TIMEOUT = 10.0
 
 #: Called with bytes fetched and bytes in all.
 Progress = Callable[[int, int], None]
@@ -165,79 +164,22 @@ def fetch(settings: Settings, *, progress: Progress | None = None) -> WeightsSta
             f"KINDRED_CLAP_MODEL names {_target(settings)}; only a Hugging Face id"
             " such as laion/larger_clap_music can be fetched."
         )
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-    from tqdm.auto import tqdm
-
-    model, revision = settings.clap_model, _revision(settings)
-    try:
-        info = HfApi().model_info(model, revision=revision, timeout=TIMEOUT, files_metadata=True)
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise WeightsMissing(
-            f"The Hugging Face hub has no {model} at revision {revision} that can be read without"
-            " an account. Check KINDRED_CLAP_MODEL and KINDRED_CLAP_REVISION."
-        ) from error
-    except Exception as error:
-        raise WeightsMissing(_unreachable(model, error)) from error
-    sizes = {entry.rfilename: entry.size or 0 for entry in info.siblings or ()}
-    file = next((name for name in WEIGHTS if name in sizes), None)
-    if file is None or any(name not in sizes for name in CONFIGS):
-        raise WeightsMissing(
-            f"{model} at revision {revision} does not hold {', '.join(CONFIGS)} and"
-            f" {' or '.join(WEIGHTS)}; it is not a CLAP model transformers can read."
-        )
-    wanted = [*CONFIGS, file, *(name for name in WORDS if name in sizes)]
-    total = sum(sizes[name] for name in wanted)
-    stopped: list[Exception] = []
-    most = 0  # the hub counts bytes received and bytes written apart; the greater is told
-
-    class Report(tqdm):
-        """Hands the hub's count of bytes on instead of drawing it."""
-
-        def __init__(self, *args: Any, **options: Any) -> None:
-            options.pop("name", None)
-            self.counts_bytes = options.get("unit") == "B"
-            self.done = 0
-            super().__init__(*args, **{**options, "disable": True})
-
-        def update(self, n: float | None = 1) -> bool | None:
-            nonlocal most
-            self.done += int(n or 0)
-            if self.counts_bytes and progress is not None and self.done > most:
-                most = min(self.done, total)
-                try:
-                    progress(most, total)
-                except Exception as error:
-                    stopped.append(error)
-                    raise
-            return None
-
-    try:
-        snapshot_download(
-            model,
-            revision=revision,
-            cache_dir=settings.models,
-            allow_patterns=wanted,
-            tqdm_class=Report,
-            etag_timeout=TIMEOUT,
-        )
-    except Exception as error:
-        if stopped:
-            raise stopped[0] from None
-        raise WeightsMissing(_unreachable(model, error)) from error
-    locate(settings)
-    if progress is not None:
-        progress(total, total)
+    hub_download.fetch(settings.models, hub_model(settings), progress=progress)
     return weights_status(settings)
 
 
-def _unreachable(model: str, error: Exception) -> str:
-    reason = str(error).strip().splitlines()
-    return (
-        f"{model} could not be fetched from the Hugging Face hub ({type(error).__name__}:"
-        f" {reason[0] if reason else 'no reason given'}). Check the network and run `{COMMAND}`"
-        " again, which goes on where it stopped; or copy the model's folder to this machine and"
-        " name it in KINDRED_CLAP_MODEL."
+def hub_model(settings: Settings) -> HubModel:
+    """The CLAP model the settings name, as the hub has it."""
+    return HubModel(
+        title="CLAP",
+        repo_id=settings.clap_model,
+        revision=_revision(settings),
+        files=CONFIGS,
+        weights=WEIGHTS,
+        licence="Apache-2.0",
+        setting="KINDRED_CLAP_MODEL",
+        command=COMMAND,
+        extras=WORDS,
     )
 
 

@@ -128,7 +128,7 @@ def _announced(model: HubModel) -> tuple[str, list[_Announced]]:
             f" {' or '.join(model.weights)}; it is not a {model.title} model Kindred can read."
         )
     wanted = []
-    for name in (*model.files, file):
+    for name in (*model.files, file, *(name for name in model.extras if name in there)):
         entry = there[name]
         told = entry.lfs.sha256 if entry.lfs else entry.blob_id
         known = model.checksums.get(name) if revision == info.sha else None

@@ -53,6 +53,8 @@ class HubModel:
         The setting that names the model and the command that fetches it, for messages.
     checksums : dict
         SHA-256 by file name, where they are known beforehand.
+    extras : tuple of str
+        Files that are fetched where the hub has them and may be missing.
     """
 
     title: str
@@ -65,6 +67,7 @@ class HubModel:
     setting: str = ""
     command: str = ""
     checksums: dict[str, str] = field(default_factory=dict)
+    extras: tuple[str, ...] = ()
 
     @property
     def is_folder(self) -> bool:
