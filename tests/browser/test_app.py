@@ -196,7 +196,7 @@ def test_a_folder_is_read_and_what_failed_is_listed(page: Page, app: App, tmp_pa
     expect(page.get_by_text("These files were left out")).to_be_visible()
 
 
-@pytest.mark.parametrize("path", ["/", "/similar", "/library"])
+@pytest.mark.parametrize("path", ["/", "/similar", "/library", "/models"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_scrolls_one_way_only(chromium: Browser, app: App, path: str, scheme: Any) -> None:
     context = chromium.new_context(
@@ -214,9 +214,18 @@ def test_a_phone_scrolls_one_way_only(chromium: Browser, app: App, path: str, sc
 def test_nothing_is_asked_from_outside(page: Page, app: App) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    for path in ("/", "/similar", "/library"):
+    for path in ("/", "/similar", "/library", "/models"):
         page.goto(app.url + path)
         expect(page.locator("h1")).to_be_visible()
         page.wait_for_timeout(500)
     outside = [url for url in asked if not url.startswith((app.url, "data:", "blob:", "ws://127."))]
     assert outside == []
+
+
+def test_the_models_page_says_what_is_missing_and_fails_in_words(page: Page, app: App) -> None:
+    page.goto(f"{app.url}/models")
+    expect(page.get_by_text("189 dimensions")).to_be_visible()
+    expect(page.get_by_text("not for commercial use").first).to_be_visible()
+    page.get_by_role("button", name="Fetch CLAP").first.click()
+    # There is no network where tests run: the job ends at once and says so.
+    expect(page.get_by_text("could not be fetched").first).to_be_visible(timeout=60_000)
