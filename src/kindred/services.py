@@ -179,8 +179,9 @@ class Services:
 
     def embedded_encoders(self) -> list[str]:
         """Names of the encoders that can be used now and have vectors of this library."""
-        spaces = {space.space_id for space, _ in self.storage.spaces()}
-        models = {space.model for space, _ in self.storage.spaces()}
+        embedded = [space for space, _ in self.storage.spaces()]
+        spaces = {space.space_id for space in embedded}
+        models = {space.model for space in embedded}
         return [
             info.name
             for info in registry.available()

@@ -25,6 +25,7 @@ import numpy as np
 
 from kindred.config import Settings
 from kindred.embeddings.clap_weights import Weights, locate
+from kindred.embeddings.device import choose_device
 from kindred.embeddings.encoder import Encoder, Vector
 from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import EncoderError, MissingPackage
@@ -97,18 +98,7 @@ class ClapEncoder(Encoder):
         EncoderError
             When a GPU is asked for and torch sees none.
         """
-        import torch
-
-        if self._device == "cpu":
-            return "cpu"
-        if torch.cuda.is_available():
-            return "cuda"
-        if self._device == "cuda":
-            raise EncoderError(
-                "KINDRED_DEVICE is cuda, but torch sees no GPU. Set it to auto or cpu, or install"
-                " a torch built for CUDA and the GPU's driver."
-            )
-        return "cpu"
+        return choose_device(self._device)
 
     def load(self) -> tuple[Any, FrontEnd]:
         """Load the model now rather than at the first window; gives it and its front end.

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from kindred.config import Settings
 from kindred.embeddings import hub_weights
+from kindred.embeddings.device import choose_device
 from kindred.embeddings.encoder import Encoder, Vector
 from kindred.embeddings.hub_weights import Weights
 from kindred.embeddings.layered import LayeredSink, LayeredStore
@@ -98,16 +99,7 @@ class MertEncoder(Encoder):
         EncoderError
             When a GPU is asked for and torch sees none.
         """
-        import torch
-
-        if self._device != "cpu" and torch.cuda.is_available():
-            return "cuda"
-        if self._device == "cuda":
-            raise EncoderError(
-                "KINDRED_DEVICE is cuda, but torch sees no GPU. Set it to auto or cpu, or install"
-                " a torch built for CUDA and the GPU's driver."
-            )
-        return "cpu"
+        return choose_device(self._device)
 
     def load(self) -> Any:
         """Load the model now rather than at the first window, and return it.
@@ -230,7 +222,9 @@ class MertEncoder(Encoder):
 
     def sink(self, folder: Path) -> LayeredSink:
         """Where an ingest run puts the layers :meth:`encode_more` gives."""
-        return LayeredSink(LayeredStore(folder), space=self.layer_space)
+        store = LayeredStore(folder)
+        store.sweep()  # what earlier runs left when they were killed
+        return LayeredSink(store, space=self.layer_space)
 
 
 def from_settings(settings: Settings) -> MertEncoder:
