@@ -245,7 +245,9 @@ def test_a_hostile_title_is_text(page: Page) -> None:
 
 def test_missing_and_damaged_files_are_said_in_words(page: Page) -> None:
     page.get_by_role("link", name="Trouble").click()
+    expect(page.get_by_role("heading", name="Trouble")).to_be_visible()
     play = page.locator(".deck.results .play")
+    expect(play).to_have_count(3)  # until then the page before may still be there to be clicked
     play.nth(0).click()
     status = bar(page).get_by_role("status")
     expect(status).to_have_text("This file can no longer be found.")
