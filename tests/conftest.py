@@ -22,9 +22,12 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 @pytest.fixture(autouse=True)
 def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.startswith("KINDRED_") and name != "KINDRED_CHROMIUM":
+        ours = name.startswith(("KINDRED_", "ASTRA_DB_", "AWS_"))
+        if (ours and name != "KINDRED_CHROMIUM") or name in ("STORAGE_BACKEND", "DATABASE_URL"):
             monkeypatch.delenv(name)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
+    monkeypatch.setitem(Settings.model_config, "toml_file", None)
+    monkeypatch.setenv("KINDRED_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("KINDRED_HOME", str(tmp_path / "library"))
     monkeypatch.setenv("KINDRED_MODEL_DIR", str(tmp_path / "models"))
 

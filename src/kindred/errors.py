@@ -16,6 +16,7 @@
     |   +-- WeightsMissing       a model's weights are not on this machine
     |   +-- SpaceMismatch        vectors of two embedding spaces were mixed
     +-- StorageError             the store refused or could not be read
+    |   +-- StorageUnavailable   it cannot be reached now; the same call may work later
     +-- QueryError               a search was asked that has no answer
     +-- JobError                 a background job cannot be started or found
 
@@ -104,6 +105,10 @@ class SpaceMismatch(EncoderError):
 
 class StorageError(KindredError):
     """The store refused an operation or could not be read."""
+
+
+class StorageUnavailable(StorageError):
+    """The store cannot be reached or is asleep; the same call may work later."""
 
 
 class QueryError(KindredError):

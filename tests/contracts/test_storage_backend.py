@@ -1,4 +1,4 @@
-"""What every storage backend promises; a new backend is added to ``BACKENDS``."""
+"""What every storage backend promises. ``conftest.py`` opens each of them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ import pytest
 
 from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import JobError, SpaceMismatch, StorageError, TrackNotFound
+from kindred.storage import rows
 from kindred.storage.backend import StorageBackend
 from kindred.storage.local import LocalBackend
 from kindred.storage.records import (
+    KINDS,
+    Document,
     Embedding,
+    Entry,
     FileRecord,
     JobRecord,
     QuarantineRecord,
@@ -22,13 +26,18 @@ from kindred.storage.records import (
     TrackFilter,
 )
 
-BACKENDS: dict[str, Callable[[Path], StorageBackend]] = {"local": LocalBackend}
 SPACE = EmbeddingSpace("m", "1", 8000, 1.0, 1.0, "mean", 6)
 
 
-@pytest.fixture(params=BACKENDS)
-def store(request: pytest.FixtureRequest, home: Path) -> Iterator[StorageBackend]:
-    backend = BACKENDS[request.param](home)
+@pytest.fixture(params=["local", "postgres", "astra"])
+def opened(request: pytest.FixtureRequest) -> Callable[[Path], StorageBackend]:
+    """Opens a fresh library of each kind, or the same one again from another folder."""
+    return request.getfixturevalue(f"open_{request.param}")
+
+
+@pytest.fixture
+def store(opened: Callable[[Path], StorageBackend], home: Path) -> Iterator[StorageBackend]:
+    backend = opened(home)
     yield backend
     backend.close()
 
@@ -302,3 +311,131 @@ def test_jobs(store: StorageBackend) -> None:
     assert store.get_job("j1") == changed
     with pytest.raises(JobError, match="j9"):
         store.get_job("j9")
+
+
+def test_documents(store: StorageBackend) -> None:
+    first = Document("runs", "r/1", {"k": 5, "scores": [0.5, None], "имя": "ё"})
+    store.put_document(first)
+    store.put_document(Document("runs", "r0", {}))
+    store.put_document(Document("other", "r/1", {"a": 1}))
+    assert store.get_document("runs", "r/1") == first
+    assert store.get_document("runs", "none") is None
+    assert [item.key for item in store.list_documents("runs")] == ["r/1", "r0"]
+    store.delete_document("runs", "r0")
+    assert store.list_documents("runs") == [first]
+
+
+def test_an_appended_document_is_never_overwritten(store: StorageBackend) -> None:
+    assert store.append_document(Document("judgements", "j1", {"answer": 4}))
+    assert not store.append_document(Document("judgements", "j1", {"answer": 1}))
+    assert store.get_document("judgements", "j1") == Document("judgements", "j1", {"answer": 4})
+
+
+def everything(store: StorageBackend, tmp_path: Path) -> None:
+    """Rows of every kind."""
+    fill(store, 6)
+    store.put_cover("t01", b"picture", b"small")
+    source = tmp_path / "song.wav"
+    source.write_bytes(bytes(range(256)) * 20)
+    store.upload_audio("hash2", source, suffix=".wav")
+    store.put_setting("encoder", "clap")
+
+
+def test_rows_have_digests_and_times_that_only_a_change_moves(
+    store: StorageBackend, tmp_path: Path
+) -> None:
+    everything(store, tmp_path)
+    before = {kind: store.entries(kind) for kind in KINDS}
+    assert [len(before[kind]) for kind in KINDS] == [6, 1, 6, 1, 1]
+    version = store.version()
+    everything(store, tmp_path)
+    assert {kind: store.entries(kind) for kind in KINDS} == before
+    assert store.version() == version
+    store.put_tracks([replace(store.get_track("t03"), title="New")])
+    after = store.entries("tracks")
+    assert {key for key in after if after[key] != before["tracks"][key]} == {"t03"}
+    assert after["t03"].updated_at > before["tracks"]["t03"].updated_at
+    assert store.entries("tracks", ["t03", "none"]) == {"t03": after["t03"]}
+
+
+def test_rows_come_back_with_the_digest_they_went_in_with(
+    store: StorageBackend, tmp_path: Path
+) -> None:
+    everything(store, tmp_path)
+    for kind in KINDS:
+        entries = store.entries(kind)
+        found = store.read_rows(kind, [*entries, "none/none"])
+        assert {row.key: rows.entry(row) for row in found} == entries
+        assert [rows.entry(rows.unpack(rows.pack(row))) for row in found] == list(entries.values())
+
+
+def test_rows_of_one_store_make_another(store: StorageBackend, tmp_path: Path) -> None:
+    everything(store, tmp_path)
+    with LocalBackend(tmp_path / "other") as other:
+        for kind in KINDS:
+            other.write_rows(store.read_rows(kind, list(store.entries(kind))))
+        assert all(other.entries(kind) == store.entries(kind) for kind in KINDS)
+        store.delete_tracks(["t01", "t02", "t03", "t04", "t05"])
+        store.write_rows(other.read_rows("tracks", ["t01"]))
+        assert store.entries("tracks", ["t01"]) == other.entries("tracks", ["t01"])
+
+
+def test_what_is_deleted_leaves_a_tombstone(store: StorageBackend, tmp_path: Path) -> None:
+    everything(store, tmp_path)
+    before = store.entries("tracks")["t01"]
+    store.delete_tracks(["t01", "t02", "none"])
+    for kind, key in (("tracks", "t01"), ("covers", "t01"), ("audio", "hash2.wav")):
+        entry = store.entries(kind, [key])[key]
+        assert entry.deleted
+        assert entry.updated_at > before.updated_at
+        assert store.read_rows(kind, [key]) == []
+    assert store.entries("embeddings")[f"{SPACE.space_id}/t02"].deleted
+    assert store.spaces() == [(SPACE, 4)]
+    assert "none" not in store.entries("tracks")
+    fill(store, 6)
+    assert not store.entries("tracks")["t01"].deleted
+    assert store.count_tracks() == 6
+
+
+def test_a_row_brings_its_own_time(store: StorageBackend) -> None:
+    store.write_rows(
+        [rows.make(Track("a"), 1_700_000_000_123_456), rows.tombstone("tracks", "b", 7)]
+    )
+    assert store.entries("tracks")["a"].updated_at == 1_700_000_000_123_456
+    assert store.entries("tracks")["b"] == Entry("", 7)
+
+
+def test_text_no_engine_could_hold_is_mended(store: StorageBackend) -> None:
+    store.put_tracks([Track("a", title="nul\0l", artist="half \ud800", extra={"k\0": "\udcff"})])
+    track = store.get_track("a")
+    assert (track.title, track.artist, track.extra) == ("nul l", "half ?", {"k ": "?"})
+
+
+def test_a_library_has_a_name_that_stays(
+    opened: Callable[[Path], StorageBackend], home: Path, tmp_path: Path
+) -> None:
+    with opened(home) as store:
+        first = store.library_id()
+    with opened(home) as store:
+        assert store.library_id() == first
+    with LocalBackend(tmp_path / "other") as other:
+        assert other.library_id() != first
+
+
+def test_many_rows_at_once(store: StorageBackend) -> None:
+    rng = np.random.default_rng(4)
+    ids = [f"{number:05d}" for number in range(1_203)]
+    vectors = unit(rng, len(ids))
+    store.put_tracks(Track(track_id, title=track_id) for track_id in ids)
+    store.put_embeddings(
+        SPACE, [Embedding(i, "", v, v[None]) for i, v in zip(ids, vectors, strict=True)]
+    )
+    assert [track.track_id for track in store.list_tracks()] == ids
+    assert store.embedded_hashes(SPACE) == dict.fromkeys(ids, "")
+    found, matrix = store.get_embeddings(SPACE, ids[::-1])
+    assert found == ids[::-1]
+    np.testing.assert_array_equal(matrix, vectors[::-1])
+    query = unit(rng, 1)[0]
+    exact = sorted(ids, key=lambda i: (-float(vectors[int(i)] @ query), i))[:10]
+    hits, _ = store.search_embeddings(SPACE, query, k=10)
+    assert len({hit.track_id for hit in hits} & set(exact)) >= 9

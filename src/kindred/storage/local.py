@@ -2,13 +2,11 @@
 
 ::
 
-    library.db             tracks, files, vectors, covers, quarantine, jobs (SQLite, WAL)
+    library.db             tracks, files, vectors, covers, documents, quarantine, jobs (SQLite, WAL)
     vectors/<space_id>/    float32 snapshot of a space and its FAISS graph; rebuilt when missing
     audio/<2>/<hash>.<ext> audio that was uploaded
 
-Any number of processes may read while one writes. A write is one transaction: killed at any
-moment, the library opens as it was before or after it. SQLite syncs at checkpoints, so a power cut
-may take the last transactions, never the library.
+A shared library (Postgres, Astra DB) keeps a copy of itself in the same form, under its own name.
 """
 
 from __future__ import annotations
@@ -20,46 +18,40 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kindred.embeddings.space import EmbeddingSpace
-from kindred.errors import JobError, SpaceMismatch, StorageError, TrackNotFound
-from kindred.storage import hnsw, vectors
-from kindred.storage.backend import StorageBackend
+from kindred.errors import StorageError
+from kindred.storage import hnsw, rows, vectors
+from kindred.storage.backend import StorageBackend, check_query, check_vectors
+from kindred.storage.local_machine import LocalMachine, upsert
 from kindred.storage.records import (
+    Audio,
+    Cover,
+    Document,
     Embedding,
-    FileRecord,
+    Entry,
     Hit,
-    JobRecord,
-    QuarantineRecord,
+    Kind,
+    Record,
+    Row,
     Track,
     TrackFilter,
+    TrackVectors,
+    fold,
 )
-from kindred.storage.schema import SCHEMA, SCHEMA_VERSION
 
 _TRACK_COLUMNS = [item.name for item in dataclasses.fields(Track) if item.name != "paths"]
-_JOB_COLUMNS = [item.name for item in dataclasses.fields(JobRecord)]
 #: Below this share of rows left by a filter, exact search beats walking the graph.
 _SELECTIVE = 0.1
-_CHUNK = 500  # ids per statement, below SQLite's limit on variables
 
 
-def _upsert(table: str, columns: Sequence[str], key: str) -> str:
-    updates = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
-    return (
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-        f" ON CONFLICT ({key}) DO UPDATE SET {updates}"
-    )
-
-
-class LocalBackend(StorageBackend):
+class LocalBackend(LocalMachine, StorageBackend):
     """A library in one folder.
 
     Parameters
@@ -68,6 +60,8 @@ class LocalBackend(StorageBackend):
         The library folder; made on first use.
     ann_threshold : int
         From this many vectors on, FAISS HNSW answers.
+    library : str
+        Name of the library in that folder.
 
     Raises
     ------
@@ -77,160 +71,227 @@ class LocalBackend(StorageBackend):
 
     name = "local"
 
-    def __init__(self, home: Path, *, ann_threshold: int = 50_000) -> None:
-        self.home = Path(os.path.abspath(home))
+    def __init__(
+        self, home: Path, *, ann_threshold: int = 50_000, library: str = "library"
+    ) -> None:
         self.ann_threshold = ann_threshold
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
-        self._lock = threading.Lock()
         self._snapshots: dict[str, vectors.Snapshot] = {}
         self._graphs: dict[str, tuple[int, Any]] = {}
         self._building: set[str] = set()
-        try:
-            self.home.mkdir(parents=True, exist_ok=True)
-            self._db.executescript("PRAGMA journal_mode = WAL;")
-            found = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if found > SCHEMA_VERSION:
-                raise StorageError(
-                    f"The library in {self.home} was written by a newer Kindred (schema {found},"
-                    f" this one reads {SCHEMA_VERSION}). Update Kindred to open it."
-                )
-            if found < SCHEMA_VERSION:
-                self._db.executescript(
-                    f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-                )
-        except (OSError, sqlite3.Error) as error:
-            raise StorageError(
-                f"The library folder {self.home} cannot be used: {error}. Set KINDRED_HOME to a"
-                " folder you may write to, or move library.db away to start afresh."
-            ) from error
+        super().__init__(home, library)
+        folder = "vectors" if library == "library" else f"vectors-{library}"
+        self.vectors_folder = self.home / folder
 
-    # -- connections -----------------------------------------------------------------------
     @property
-    def _db(self) -> sqlite3.Connection:
-        """This thread's connection."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = sqlite3.connect(
-                self.home / "library.db",
-                timeout=60,
-                isolation_level=None,
-                check_same_thread=False,  # close() may come from another thread
-            )
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA busy_timeout = 60000")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.create_function(
-                "fold", 1, lambda text: (text or "").casefold(), deterministic=True
-            )
-            self._local.connection = connection
-            with self._lock:
-                self._connections.append(connection)
-        return connection
+    def place(self) -> str:
+        return str(self.home)
 
-    def close(self) -> None:
-        with self._lock:
-            for connection in self._connections:
-                connection.close()
-            self._connections.clear()
-        self._local = threading.local()
+    def _from_version_2(self) -> None:
+        """Digest every row, as those of version 2 had none, and make documents of settings."""
+        for name, value in self._db.execute("SELECT name, value FROM settings").fetchall():
+            self._write("documents", [rows.make(Document("settings", name, {"value": value}))])
+        self._db.execute("DROP TABLE settings")
+        keys: dict[Kind, Iterable[str]] = {
+            "tracks": self._column("SELECT track_id FROM tracks"),
+            "covers": self._column("SELECT track_id FROM track_covers"),
+            "embeddings": self._column("SELECT space_id || '/' || track_id FROM embeddings"),
+            "audio": [path.name for path in self.audio_folder.glob("??/*") if path.is_file()],
+        }
+        for kind, of_kind in keys.items():
+            for key in of_kind:
+                self._note(self._read(kind, key) or rows.tombstone(kind, key))
 
-    @contextmanager
-    def batch(self) -> Iterator[None]:
-        connection = self._db
-        if connection.in_transaction:  # joins the batch around it
-            yield
-            return
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
-
-    def _touch(self, *space_ids: str) -> None:
-        self._db.execute("UPDATE meta SET value = value + 1 WHERE key = 'library_version'")
-        for space_id in space_ids:
-            self._db.execute(
-                "UPDATE spaces SET version = version + 1 WHERE space_id = ?", (space_id,)
-            )
+    def _column(self, statement: str) -> list[str]:
+        return [row[0] for row in self._db.execute(statement).fetchall()]
 
     def version(self) -> int:
         row = self._db.execute("SELECT value FROM meta WHERE key = 'library_version'").fetchone()
         return int(row[0])
 
-    # -- paths -----------------------------------------------------------------------------
-    def _pack(self, path: str) -> str | bytes:
-        absolute = Path(path)
-        if absolute.is_relative_to(self.home):
-            path = absolute.relative_to(self.home).as_posix()
-        try:
-            path.encode("utf-8")
-        except UnicodeEncodeError:
-            return os.fsencode(path)
-        return path
+    def library_id(self) -> str:
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'library_id'").fetchone()
+        return str(row[0])
 
-    def _unpack(self, stored: str | bytes) -> str:
-        path = os.fsdecode(stored)
-        return path if os.path.isabs(path) else str(self.home / path)
+    # -- rows ------------------------------------------------------------------------------
+    def entries(self, kind: Kind, keys: Sequence[str] | None = None) -> dict[str, Entry]:
+        statement = f"SELECT key, digest, updated_at FROM ledger WHERE kind = '{kind}'"
+        found: Iterable[sqlite3.Row] = (
+            self._db.execute(f"{statement} ORDER BY key")
+            if keys is None
+            else self.chunked(f"{statement} AND key IN ({{}})", keys)
+        )
+        return {row[0]: Entry(row[1], row[2]) for row in found}
+
+    def read_rows(self, kind: Kind, keys: Sequence[str]) -> list[Row]:
+        return [row for key in keys if (row := self._read(kind, key)) is not None]
+
+    def write_rows(self, changes: Sequence[Row]) -> None:
+        check_vectors(changes)
+        by_kind: dict[Kind, list[Row]] = {}
+        for row in changes:
+            by_kind.setdefault(row.kind, []).append(row)
+        with self.batch():
+            for kind, of_kind in by_kind.items():
+                known = self.entries(kind, [row.key for row in of_kind])
+                new = []
+                for row in of_kind:
+                    entry = rows.entry(row)
+                    if row.key not in known or known[row.key].digest != entry.digest:
+                        known[row.key] = entry
+                        new.append(row)
+                if new:
+                    self._write(kind, new)
+
+    def _note(self, row: Row) -> None:
+        entry = rows.entry(row)
+        self._db.execute(
+            "INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?)",
+            (row.kind, row.key, entry.digest, entry.updated_at),
+        )
+
+    def _write(self, kind: Kind, changes: Sequence[Row]) -> None:
+        for row in changes:
+            if row.record is None:
+                self._remove(kind, row.key)
+            else:
+                self._insert(row.record)
+            self._note(row)
+        if kind == "covers":
+            self._db.execute(
+                "DELETE FROM covers WHERE cover_hash NOT IN (SELECT cover_hash FROM track_covers)"
+            )
+        if kind == "embeddings":
+            self._db.executemany(
+                "UPDATE spaces SET version = version + 1 WHERE space_id = ?",
+                {(row.key.partition("/")[0],) for row in changes},
+            )
+        self._touch()
+
+    def _insert(self, record: Record) -> None:
+        if isinstance(record, Track):
+            values = [
+                json.dumps(record.extra) if name == "extra" else getattr(record, name)
+                for name in _TRACK_COLUMNS
+            ]
+            self._db.execute(upsert("tracks", _TRACK_COLUMNS, "track_id"), values)
+        elif isinstance(record, TrackVectors):
+            space, item = record.space, record.embedding
+            self._db.execute(
+                "INSERT OR IGNORE INTO spaces VALUES (?, ?, 0)",
+                (space.space_id, json.dumps(space.to_dict())),
+            )
+            self._db.execute(
+                "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?)",
+                (
+                    space.space_id,
+                    item.track_id,
+                    item.content_hash,
+                    np.ascontiguousarray(item.vector, np.float32).tobytes(),
+                    np.ascontiguousarray(item.segments, np.float32).tobytes(),
+                ),
+            )
+        elif isinstance(record, Cover):
+            cover_hash = hashlib.sha256(record.image).hexdigest()
+            self._db.execute(
+                "INSERT OR REPLACE INTO covers VALUES (?, ?, ?)",
+                (cover_hash, record.image, record.thumbnail),
+            )
+            self._db.execute(
+                "INSERT OR REPLACE INTO track_covers VALUES (?, ?)", (record.track_id, cover_hash)
+            )
+        elif isinstance(record, Audio):
+            target = self._audio_file(f"{record.content_hash}{record.suffix}")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_suffix(f".{os.getpid()}.tmp")
+            temporary.write_bytes(record.data)
+            os.replace(temporary, target)
+        else:
+            self._db.execute(
+                "INSERT OR REPLACE INTO documents VALUES (?, ?, ?)",
+                (record.collection, record.key, json.dumps(record.body)),
+            )
+
+    def _remove(self, kind: Kind, key: str) -> None:
+        if kind == "tracks":
+            for table in ("tracks", "files", "lost"):
+                self._db.execute(f"DELETE FROM {table} WHERE track_id = ?", (key,))
+        elif kind == "covers":
+            self._db.execute("DELETE FROM track_covers WHERE track_id = ?", (key,))
+        elif kind == "audio":
+            path = self._audio_file(key)
+            path.unlink(missing_ok=True)
+            self.delete_files([str(path)])
+        else:
+            table, first, second = (
+                ("embeddings", "space_id", "track_id")
+                if kind == "embeddings"
+                else ("documents", "collection", "key")
+            )
+            self._db.execute(
+                f"DELETE FROM {table} WHERE {first} = ? AND {second} = ?",
+                tuple(key.split("/", 1)),
+            )
+
+    def _read(self, kind: Kind, key: str) -> Row | None:
+        record: Record | None = None
+        first, _, second = key.partition("/")
+        if kind == "tracks":
+            found = self._db.execute("SELECT * FROM tracks WHERE track_id = ?", (key,)).fetchall()
+            record = self._tracks(found)[0] if found else None
+        elif kind == "covers":
+            row = self._db.execute(
+                "SELECT image, thumbnail FROM track_covers JOIN covers USING (cover_hash)"
+                " WHERE track_id = ?",
+                (key,),
+            ).fetchone()
+            record = Cover(key, bytes(row[0]), bytes(row[1])) if row else None
+        elif kind == "embeddings":
+            row = self._db.execute(
+                "SELECT spec, content_hash, vector, segments FROM embeddings"
+                " JOIN spaces USING (space_id) WHERE space_id = ? AND track_id = ?",
+                (first, second),
+            ).fetchone()
+            if row:
+                space = EmbeddingSpace.from_dict(json.loads(row[0]))
+                segments = np.frombuffer(row[3], np.float32).reshape(-1, space.dims)
+                vector = np.frombuffer(row[2], np.float32)
+                record = TrackVectors(space, Embedding(second, row[1], vector, segments))
+        elif kind == "audio":
+            path = self._audio_file(key)
+            stem, dot, suffix = key.partition(".")
+            record = Audio(stem, dot + suffix, path.read_bytes()) if path.is_file() else None
+        else:
+            row = self._db.execute(
+                "SELECT body FROM documents WHERE collection = ? AND key = ?", (first, second)
+            ).fetchone()
+            record = Document(first, second, json.loads(row[0])) if row else None
+        if record is None:
+            return None
+        entry = self.entries(kind, [key]).get(key)
+        return rows.make(record, entry.updated_at if entry else None)
 
     # -- tracks ----------------------------------------------------------------------------
-    def put_tracks(self, tracks: Iterable[Track]) -> None:
-        rows = [
-            tuple(
-                json.dumps(track.extra) if name == "extra" else getattr(track, name)
-                for name in _TRACK_COLUMNS
-            )
-            for track in tracks
-        ]
-        if rows:
-            with self.batch():
-                self._db.executemany(_upsert("tracks", _TRACK_COLUMNS, "track_id"), rows)
-                self._touch()
-
-    def _tracks(self, rows: Sequence[sqlite3.Row]) -> list[Track]:
-        paths: dict[str, list[str]] = {}
-        wanted = [row["track_id"] for row in rows]
-        if len(wanted) > 5_000:  # one pass over all beats many look-ups
-            found = self._db.execute("SELECT track_id, path FROM files ORDER BY rowid")
-            for track_id, path in found:
-                paths.setdefault(track_id, []).append(self._unpack(path))
-        else:
-            for track_id, path in self._chunked(
-                "SELECT track_id, path FROM files WHERE track_id IN ({}) ORDER BY rowid", wanted
-            ):
-                paths.setdefault(track_id, []).append(self._unpack(path))
+    def _tracks(self, found: Sequence[sqlite3.Row]) -> list[Track]:
+        paths = self.paths_of([row["track_id"] for row in found])
         return [
             Track(
                 **{name: row[name] for name in _TRACK_COLUMNS if name != "extra"},
                 extra=json.loads(row["extra"]),
-                paths=tuple(paths.get(row["track_id"], ())),
+                paths=paths.get(row["track_id"], ()),
             )
-            for row in rows
+            for row in found
         ]
 
-    def _chunked(self, statement: str, values: Sequence[Any]) -> Iterator[sqlite3.Row]:
-        for start in range(0, len(values), _CHUNK):
-            part = values[start : start + _CHUNK]
-            yield from self._db.execute(statement.format(", ".join("?" * len(part))), part)
-
-    def get_track(self, track_id: str) -> Track:
-        found = self.get_tracks([track_id])
-        if not found:
-            raise TrackNotFound(track_id)
-        return found[0]
-
     def get_tracks(self, track_ids: Sequence[str]) -> list[Track]:
-        rows = list(self._chunked("SELECT * FROM tracks WHERE track_id IN ({})", track_ids))
-        by_id = {track.track_id: track for track in self._tracks(rows)}
+        found = list(self.chunked("SELECT * FROM tracks WHERE track_id IN ({})", track_ids))
+        by_id = {track.track_id: track for track in self._tracks(found)}
         return [by_id[track_id] for track_id in track_ids if track_id in by_id]
 
     def find_track_by_hash(self, content_hash: str) -> Track | None:
-        rows = self._db.execute(
+        found = self._db.execute(
             "SELECT * FROM tracks WHERE content_hash = ? ORDER BY track_id LIMIT 1", (content_hash,)
         ).fetchall()
-        return self._tracks(rows)[0] if rows else None
+        return self._tracks(found)[0] if found else None
 
     def list_tracks(self, where: TrackFilter = TrackFilter()) -> list[Track]:
         condition, values = _condition(where)
@@ -244,77 +305,26 @@ class LocalBackend(StorageBackend):
         return int(self._db.execute("SELECT count(*) FROM tracks").fetchone()[0])
 
     def delete_tracks(self, track_ids: Iterable[str]) -> None:
+        wanted = list(track_ids)
         with self.batch():
-            for track_id in track_ids:
+            for track_id in wanted:
                 self.delete_audio(track_id)
-                spaces = self._db.execute(
-                    "SELECT space_id FROM embeddings WHERE track_id = ?", (track_id,)
-                ).fetchall()
-                for table in ("tracks", "embeddings", "files", "track_covers"):
-                    self._db.execute(f"DELETE FROM {table} WHERE track_id = ?", (track_id,))
-                self._touch(*(row["space_id"] for row in spaces))
-            self._db.execute(
-                "DELETE FROM covers WHERE cover_hash NOT IN (SELECT cover_hash FROM track_covers)"
-            )
+            super().delete_tracks(wanted)
 
-    # -- covers ----------------------------------------------------------------------------
-    def put_cover(self, track_id: str, image: bytes, thumbnail: bytes) -> None:
-        cover_hash = hashlib.sha256(image).hexdigest()
-        with self.batch():
-            self._db.execute(
-                "INSERT OR REPLACE INTO covers VALUES (?, ?, ?)", (cover_hash, image, thumbnail)
-            )
-            self._db.execute(
-                "INSERT OR REPLACE INTO track_covers VALUES (?, ?)", (track_id, cover_hash)
-            )
-            self._touch()
-
-    def get_cover(self, track_id: str) -> bytes | None:
-        row = self._db.execute(
-            "SELECT image FROM track_covers JOIN covers USING (cover_hash) WHERE track_id = ?",
-            (track_id,),
-        ).fetchone()
-        return bytes(row[0]) if row else None
+    def tracks_without_files(self) -> list[str]:
+        return self._column(
+            "SELECT track_id FROM tracks WHERE track_id NOT IN (SELECT track_id FROM files)"
+            " ORDER BY track_id"
+        )
 
     def get_thumbnails(self, track_ids: Sequence[str]) -> dict[str, bytes]:
         statement = (
             "SELECT track_id, thumbnail FROM track_covers JOIN covers USING (cover_hash)"
             " WHERE track_id IN ({})"
         )
-        return {row[0]: bytes(row[1]) for row in self._chunked(statement, track_ids)}
+        return {row[0]: bytes(row[1]) for row in self.chunked(statement, track_ids)}
 
     # -- embeddings ------------------------------------------------------------------------
-    def put_embeddings(self, space: EmbeddingSpace, embeddings: Iterable[Embedding]) -> None:
-        rows = []
-        for item in embeddings:
-            vector = np.ascontiguousarray(item.vector, np.float32)
-            segments = np.ascontiguousarray(item.segments, np.float32)
-            if vector.shape != (space.dims,) or segments.shape[1:] != (space.dims,):
-                raise SpaceMismatch(
-                    f"Track {item.track_id}: vectors of shape {vector.shape} and {segments.shape}"
-                    f" do not belong to {space.model} with {space.dims} dimensions."
-                )
-            if not np.isfinite(vector).all() or abs(float(np.linalg.norm(vector)) - 1) > 1e-3:
-                raise StorageError(f"Track {item.track_id}: the vector has not unit length.")
-            rows.append(
-                (
-                    space.space_id,
-                    item.track_id,
-                    item.content_hash,
-                    vector.tobytes(),
-                    segments.tobytes(),
-                )
-            )
-        if not rows:
-            return
-        with self.batch():
-            self._db.execute(
-                "INSERT OR IGNORE INTO spaces VALUES (?, ?, 0)",
-                (space.space_id, json.dumps(space.to_dict())),
-            )
-            self._db.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?)", rows)
-            self._touch(space.space_id)
-
     def get_embeddings(
         self, space: EmbeddingSpace, track_ids: Sequence[str]
     ) -> tuple[list[str], NDArray[np.float32]]:
@@ -322,7 +332,7 @@ class LocalBackend(StorageBackend):
             f"SELECT track_id, vector FROM embeddings WHERE space_id = '{space.space_id}'"
             " AND track_id IN ({})"
         )
-        found = {row[0]: row[1] for row in self._chunked(statement, track_ids)}
+        found = {row[0]: row[1] for row in self.chunked(statement, track_ids)}
         ids = [track_id for track_id in track_ids if track_id in found]
         data = b"".join(found[track_id] for track_id in ids)
         return ids, np.frombuffer(data, np.float32).reshape(len(ids), space.dims)
@@ -351,7 +361,7 @@ class LocalBackend(StorageBackend):
 
     def snapshot(self, space: EmbeddingSpace) -> vectors.Snapshot:
         """Return the space's vectors as they are now, mapped from disk."""
-        db, folder = self._db, self.home / "vectors" / space.space_id
+        db, folder = self._db, self.vectors_folder / space.space_id
         # One read transaction: the version and the rows belong together.
         outer = db.in_transaction
         if not outer:
@@ -392,11 +402,7 @@ class LocalBackend(StorageBackend):
         where: TrackFilter = TrackFilter(),
         exclude: Sequence[str] = (),
     ) -> tuple[list[Hit], str]:
-        if query.shape != (space.dims,):
-            raise SpaceMismatch(
-                f"A query of shape {query.shape} does not belong to {space.model} with"
-                f" {space.dims} dimensions."
-            )
+        check_query(space, query)
         snapshot = self.snapshot(space)
         ids = None
         if not where.is_empty:
@@ -440,14 +446,21 @@ class LocalBackend(StorageBackend):
             with self._lock:
                 self._building.discard(space_id)
 
+    # -- documents -------------------------------------------------------------------------
+    def list_documents(self, collection: str) -> list[Document]:
+        found = self._db.execute(
+            "SELECT key, body FROM documents WHERE collection = ? ORDER BY key", (collection,)
+        )
+        return [Document(collection, row[0], json.loads(row[1])) for row in found]
+
     # -- audio -----------------------------------------------------------------------------
+    def _audio_file(self, key: str) -> Path:
+        return self.audio_folder / key[:2] / key
+
     def upload_audio(self, content_hash: str, source: Path, *, suffix: str) -> str:
-        target = self.home / "audio" / content_hash[:2] / f"{content_hash}{suffix}"
+        target = self._audio_file(f"{content_hash}{suffix}")
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_suffix(f".{os.getpid()}.tmp")
-            shutil.copyfile(source, temporary)
-            os.replace(temporary, target)
+            self.write_rows([rows.make(Audio(content_hash, suffix, source.read_bytes()))])
         return str(target)
 
     def download_audio(self, track_id: str, target: Path) -> Path:
@@ -472,112 +485,10 @@ class LocalBackend(StorageBackend):
             f" ({track.path or 'no file is on record'}). Scan its folder again."
         )
 
-    def audio_url(self, track_id: str) -> str:
-        return f"/audio/{quote(track_id, safe='')}"
-
     def delete_audio(self, track_id: str) -> None:
-        store = self.home / "audio"
-        rows = self._db.execute("SELECT path FROM files WHERE track_id = ?", (track_id,))
-        for row in rows.fetchall():
-            path = Path(self._unpack(row[0]))
-            if path.is_relative_to(store):
-                path.unlink(missing_ok=True)
-                self.delete_files([str(path)])
-
-    # -- folders and files -----------------------------------------------------------------
-    def add_root(self, path: str) -> None:
-        with self.batch():
-            self._db.execute("INSERT OR IGNORE INTO roots VALUES (?)", (self._pack(path),))
-
-    def roots(self) -> list[str]:
-        rows = self._db.execute("SELECT path FROM roots ORDER BY path").fetchall()
-        return [self._unpack(row[0]) for row in rows]
-
-    def put_files(self, files: Iterable[FileRecord]) -> None:
-        columns = ("path", "size", "mtime_ns", "content_hash", "track_id")
-        rows = [
-            (self._pack(item.path), item.size, item.mtime_ns, item.content_hash, item.track_id)
-            for item in files
-        ]
-        if rows:
-            with self.batch():
-                self._db.executemany(_upsert("files", columns, "path"), rows)
-                self._touch()
-
-    def list_files(self) -> list[FileRecord]:
-        rows = self._db.execute("SELECT * FROM files ORDER BY rowid").fetchall()
-        return [FileRecord(self._unpack(row["path"]), *tuple(row)[1:]) for row in rows]
-
-    def delete_files(self, paths: Iterable[str]) -> None:
-        with self.batch():
-            self._db.executemany(
-                "DELETE FROM files WHERE path = ?", [(self._pack(path),) for path in paths]
-            )
-            self._touch()
-
-    def put_quarantine(self, records: Iterable[QuarantineRecord]) -> None:
-        columns = [item.name for item in dataclasses.fields(QuarantineRecord)]
-        rows = [(self._pack(item.path), *dataclasses.astuple(item)[1:]) for item in records]
-        with self.batch():
-            self._db.executemany(_upsert("quarantine", columns, "path"), rows)
-
-    def list_quarantine(self) -> list[QuarantineRecord]:
-        rows = self._db.execute("SELECT * FROM quarantine ORDER BY path").fetchall()
-        return [QuarantineRecord(self._unpack(row["path"]), *tuple(row)[1:]) for row in rows]
-
-    def delete_quarantine(self, paths: Iterable[str]) -> None:
-        with self.batch():
-            self._db.executemany(
-                "DELETE FROM quarantine WHERE path = ?", [(self._pack(path),) for path in paths]
-            )
-
-    # -- settings of the library -----------------------------------------------------------
-    def get_setting(self, name: str) -> str:
-        row = self._db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
-        return str(row[0]) if row else ""
-
-    def put_setting(self, name: str, value: str) -> None:
-        with self.batch():
-            self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
-
-    # -- jobs ------------------------------------------------------------------------------
-    def put_job(self, job: JobRecord) -> None:
-        values = dataclasses.asdict(job)
-        values |= {"params": json.dumps(job.params), "result": json.dumps(job.result)}
-        with self.batch():
-            self._db.execute(
-                _upsert("jobs", _JOB_COLUMNS, "job_id"), [values[name] for name in _JOB_COLUMNS]
-            )
-
-    def get_job(self, job_id: str) -> JobRecord:
-        row = self._db.execute("SELECT * FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
-        if row is None:
-            raise JobError(f"There is no job {job_id!r}.")
-        return _job(row)
-
-    def update_job(self, job_id: str, change: Callable[[JobRecord], JobRecord]) -> JobRecord:
-        with self.batch():
-            job = change(self.get_job(job_id))
-            self.put_job(job)
-        return job
-
-    def list_jobs(self, *, kind: str | None = None, limit: int = 20) -> list[JobRecord]:
-        rows = self._db.execute(
-            "SELECT * FROM jobs WHERE ? IS NULL OR kind = ? ORDER BY created_at DESC, rowid DESC"
-            " LIMIT ?",
-            (kind, kind, limit),
-        ).fetchall()
-        return [_job(row) for row in rows]
-
-
-def _job(row: sqlite3.Row) -> JobRecord:
-    values = dict(row)
-    values |= {
-        "params": json.loads(values["params"]),
-        "result": json.loads(values["result"]),
-        "cancel_requested": bool(values["cancel_requested"]),
-    }
-    return JobRecord(**values)
+        paths = (Path(path) for path in self.paths_of([track_id]).get(track_id, ()))
+        gone = [path.name for path in paths if path.is_relative_to(self.audio_folder)]
+        self.write_rows([rows.tombstone("audio", key) for key in gone])
 
 
 def _condition(where: TrackFilter) -> tuple[str, list[Any]]:
@@ -595,10 +506,10 @@ def _condition(where: TrackFilter) -> tuple[str, list[Any]]:
     for column, wanted, operator in texts:
         if wanted:
             parts.append(f"fold({column}) {operator} ({', '.join('?' * len(wanted))})")
-            values += [text.casefold() for text in wanted]
+            values += [fold(text) for text in wanted]
     for composer, work in where.not_works:
         parts.append("NOT (fold(composer) = ? AND fold(work) = ?)")
-        values += [composer.casefold(), work.casefold()]
+        values += [fold(composer), fold(work)]
     for column, (low, high) in (("year", where.year), ("duration", where.duration)):
         for operator, bound in ((">=", low), ("<=", high)):
             if bound is not None:

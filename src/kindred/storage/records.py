@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kindred.embeddings.space import EmbeddingSpace
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,31 @@ class TrackFilter:
         """Whether every track passes."""
         return self == TrackFilter()
 
+    def accepts(self, track: Track) -> bool:
+        """Whether a track passes."""
+        texts: tuple[tuple[Sequence[str], str, bool], ...] = (
+            (self.composers, track.composer, True),
+            (self.artists, track.artist, True),
+            (self.albums, track.album, True),
+            (self.genres, track.genre, True),
+            (self.not_albums, track.album, False),
+            (self.not_artists, track.artist, False),
+        )
+        for wanted, text, inside in texts:
+            if wanted and (fold(text) in map(fold, wanted)) is not inside:
+                return False
+        work = (fold(track.composer), fold(track.work))
+        if work in [(fold(composer), fold(name)) for composer, name in self.not_works]:
+            return False
+        for value, (low, high) in ((track.year, self.year), (track.duration, self.duration)):
+            if low is None and high is None:
+                continue
+            if value is None or (low is not None and value < low):
+                return False
+            if high is not None and value > high:
+                return False
+        return True
+
 
 @dataclass(frozen=True)
 class Hit:
@@ -151,3 +179,82 @@ class Hit:
     def __post_init__(self) -> None:
         if not math.isfinite(self.similarity):
             raise ValueError(f"similarity of {self.track_id} is {self.similarity}")
+
+
+def fold(text: str) -> str:
+    """Text as filters compare it: without regard to case."""
+    return text.casefold()
+
+
+# -- rows: what one store hands to another -----------------------------------------------------
+Kind = Literal["tracks", "covers", "embeddings", "audio", "documents"]
+#: In the order in which they are copied: what others refer to comes first.
+KINDS: tuple[Kind, ...] = ("tracks", "covers", "embeddings", "audio", "documents")
+
+
+@dataclass(frozen=True)
+class Cover:
+    """A track's cover art as it came, and a small WebP of it."""
+
+    track_id: str
+    image: bytes
+    thumbnail: bytes
+
+
+@dataclass(frozen=True)
+class TrackVectors:
+    """One track's vectors and the space they belong to."""
+
+    space: EmbeddingSpace
+    embedding: Embedding
+
+
+@dataclass(frozen=True)
+class Audio:
+    """A file that the store keeps whole; ``suffix`` starts with a dot, e.g. ``".mp3"``."""
+
+    content_hash: str
+    suffix: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Document:
+    """A small record of any kind, such as a setting, an evaluation run or a judgement.
+
+    ``body`` is what JSON can hold.
+    """
+
+    collection: str
+    key: str
+    body: dict[str, Any]
+
+
+Record = Track | Cover | TrackVectors | Audio | Document
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a store knows of a row without reading it.
+
+    ``digest`` is the SHA-256 of the row's content, empty for one that was deleted (a tombstone);
+    ``updated_at`` is when the content last changed, in microseconds of UTC since 1970.
+    """
+
+    digest: str
+    updated_at: int
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the row is gone."""
+        return not self.digest
+
+
+@dataclass(frozen=True)
+class Row:
+    """A record under its key, with its time; a tombstone when there is no record."""
+
+    kind: Kind
+    key: str
+    record: Record | None
+    updated_at: int

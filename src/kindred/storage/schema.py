@@ -6,11 +6,18 @@ that is not valid UTF-8 is stored as its bytes.
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT OR IGNORE INTO meta VALUES ('library_version', 0);
+INSERT OR IGNORE INTO meta VALUES ('library_id', lower(hex(randomblob(16))));
+
+-- Digest and time of every row of the library; an empty digest is a tombstone.
+CREATE TABLE IF NOT EXISTS ledger (
+    kind TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, updated_at INTEGER NOT NULL,
+    PRIMARY KEY (kind, key)
+) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS tracks (
     track_id TEXT PRIMARY KEY,
@@ -48,12 +55,18 @@ CREATE TABLE IF NOT EXISTS embeddings (
 );
 CREATE INDEX IF NOT EXISTS embeddings_track ON embeddings (track_id);
 
+CREATE TABLE IF NOT EXISTS documents (
+    collection TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (collection, key)
+) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS roots (path PRIMARY KEY);
+-- Tracks that had a file on this machine and have none now.
+CREATE TABLE IF NOT EXISTS lost (track_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS quarantine (
     path PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     code TEXT NOT NULL, reason TEXT NOT NULL, seen_at TEXT NOT NULL
 );
-CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS jobs (
     job_id TEXT PRIMARY KEY, kind TEXT NOT NULL, state TEXT NOT NULL, params TEXT NOT NULL,
     done INTEGER NOT NULL, total INTEGER NOT NULL, message TEXT NOT NULL, result TEXT NOT NULL,
