@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib import metadata
 
 from kindred.config import Settings, load_settings
 from kindred.embeddings import registry
 from kindred.errors import KindredError
+from kindred.storage.check import Check, check_store
 from kindred.storage.factory import open_storage
 
 _NEEDED = (
@@ -27,16 +28,6 @@ _OPTIONAL = {
 }
 
 
-@dataclass
-class Check:
-    """One thing looked at; ``remedy`` says what to do, and is empty where there is nothing."""
-
-    name: str
-    ok: bool
-    found: str
-    remedy: str = ""
-
-
 def examine() -> list[Check]:
     """Look at everything; never raises for what it finds."""
     checks = [Check("Python", sys.version_info[:2] == (3, 11), platform.python_version())]
@@ -46,7 +37,7 @@ def examine() -> list[Check]:
         settings = load_settings()
     except KindredError as error:
         return [*checks, Check("Settings", False, "cannot be used", str(error))]
-    checks.append(_library(settings))
+    checks += _library(settings)
     for info in registry.available():
         status = registry.encoder_status(info.name, settings)
         found = "ready" if status.ready else status.notice
@@ -62,14 +53,16 @@ def _package(name: str, remedy: str) -> Check:
         return Check(name, False, "not installed", remedy)
 
 
-def _library(settings: Settings) -> Check:
+def _library(settings: Settings) -> list[Check]:
+    name = f"Library ({settings.storage_backend})"
     try:
-        storage = open_storage(settings)
+        with open_storage(settings) as storage:
+            count, place = storage.count_tracks(), storage.place
     except KindredError as error:
-        return Check("Library (local)", False, str(settings.library), str(error))
-    try:
-        count = storage.count_tracks()
-    finally:
-        storage.close()
+        return [Check(name, False, str(settings.library), str(error))]
     remedy = "" if count else "`kindred demo` or `kindred ingest FOLDER` fills it."
-    return Check("Library (local)", True, f"{settings.library}, {count} tracks", remedy)
+    checks = [Check(name, True, f"{place}, {count} tracks", remedy)]
+    if settings.storage_backend != "local":
+        found = check_store(settings, settings.storage_backend)
+        checks += [replace(check, name=f"{name}: {check.name.lower()}") for check in found]
+    return checks

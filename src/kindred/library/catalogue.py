@@ -64,8 +64,11 @@ class Catalogue:
         )
 
     def remove_missing(self) -> int:
-        """Remove the tracks whose every file is gone; return how many there were."""
-        gone = [track.track_id for track in self.storage.list_tracks() if not track.paths]
+        """Remove the tracks whose every file is gone; return how many there were.
+
+        In a shared library, those whose files were on this machine.
+        """
+        gone = self.storage.tracks_without_files()
         self.storage.delete_tracks(gone)
         return len(gone)
 

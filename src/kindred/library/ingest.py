@@ -186,7 +186,7 @@ class Ingest:
 
     def known_places(self) -> list[str]:
         """Folders and files read before that are still there, uploads and the demo included."""
-        own = [str(self.home / name) for name in ("audio", "demo")]
+        own = (str(self.storage.audio_folder), str(self.home / "demo"))
         return [path for path in (*self.storage.roots(), *own) if os.path.lexists(path)]
 
 

@@ -61,6 +61,14 @@ class LibraryStore(ABC):
         """Where the library lies, in words for people and without secrets."""
 
     # -- life ------------------------------------------------------------------------------
+    def init(self) -> None:
+        """Make the schema where it is missing; again without harm."""
+        return
+
+    def check_schema(self) -> None:
+        """Raise :class:`StorageError` when the schema is missing or of another version."""
+        return
+
     @abstractmethod
     def close(self) -> None:
         """Release every connection."""

@@ -42,6 +42,8 @@ def begin(title: str, caption: str) -> Services:
     st.caption(caption)
     if active.replaces:
         st.warning(f"{active.title} is used {active.reason}. {active.notice}")
+    if notice := services.storage.status().notice:
+        st.warning(notice, icon=":material/cloud_off:")
     return services
 
 
@@ -49,7 +51,7 @@ def _model(services: Services, active: ActiveEncoder) -> None:
     """Which model answers, why, and how to get the other one."""
     with st.popover(f"Model: {active.title}", icon=":material/neurology:", type="tertiary"):
         st.markdown(f"**{active.title}** makes the vectors: {active.reason}.")
-        st.caption(f"Storage: {services.storage.name}, in {services.settings.library}")
+        st.caption(f"Storage: {services.storage.name}, in {services.storage.place}")
         if active.notice:
             st.info(active.notice, icon=":material/download:")
             if active.command:

@@ -46,11 +46,11 @@ class LibraryView:
 
 def library_view(services: Services) -> LibraryView:
     """Return the view of the library as it is now."""
-    return _view(str(services.settings.library), services.storage.version(), services)
+    return _view(services.storage.place, services.storage.version(), services)
 
 
 @st.cache_data(max_entries=2, show_spinner="Opening the library")
-def _view(home: str, version: int, _services: Services) -> LibraryView:
+def _view(place: str, version: int, _services: Services) -> LibraryView:
     tracks = sorted(
         _services.storage.list_tracks(),
         key=lambda track: (_natural(track.title), track.composer, track.track_id),
