@@ -12,7 +12,7 @@ import pytest
 
 from kindred.config import Settings
 from kindred.embeddings.clap import ClapEncoder, _multiplies_bfloat16, from_settings
-from kindred.embeddings.clap_weights import locate, weights_status
+from kindred.embeddings.clap_weights import is_checkpoint, locate, weights_status
 from kindred.errors import EncoderError, WeightsMissing
 from tests.embeddings import laion, sounds
 from tests.embeddings.conftest import save_clap
@@ -108,8 +108,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_checkpoint_is_found_and_named_by_its_content(checkpoint: Path, tmp_path: Path) -> None:
     weights = locate(at(checkpoint))
-    assert (weights.format, weights.file, weights.folder) == (
-        "laion", checkpoint, checkpoint.parent,
+    assert (is_checkpoint(weights), weights.file, weights.folder) == (
+        True, checkpoint, checkpoint.parent,
     )  # fmt: skip
     status = weights_status(at(checkpoint))
     assert status.available

@@ -22,7 +22,8 @@ from kindred.embeddings.clap_text import (
     ClapTextEncoder,
     from_settings,
 )
-from kindred.embeddings.clap_weights import COMMAND, Weights
+from kindred.embeddings.clap_weights import COMMAND
+from kindred.embeddings.hub_weights import Weights
 from kindred.errors import EncoderError, WeightsMissing
 from tests.embeddings.conftest import save_clap
 

@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 
 from kindred.config import Settings
-from kindred.embeddings.clap_weights import Weights, locate
+from kindred.embeddings.clap_weights import is_checkpoint, locate
 from kindred.embeddings.device import choose_device
 from kindred.embeddings.encoder import Encoder, Vector
+from kindred.embeddings.hub_weights import Weights
 from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import EncoderError, MissingPackage
 
@@ -332,7 +333,7 @@ def _load(weights: Weights) -> tuple[Any, Any]:
             f"CLAP needs torch and transformers ({error});"
             " install them with `pip install -r requirements.txt`."
         ) from error
-    if weights.format == "laion":
+    if is_checkpoint(weights):
         from kindred.embeddings.clap_laion import read_checkpoint
 
         return read_checkpoint(weights.file)

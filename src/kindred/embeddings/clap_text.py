@@ -30,8 +30,9 @@ import numpy as np
 from kindred.config import Settings
 from kindred.embeddings.clap import ClapEncoder, complete_torchvision
 from kindred.embeddings.clap import from_settings as audio_from_settings
-from kindred.embeddings.clap_weights import COMMAND, Weights
+from kindred.embeddings.clap_weights import COMMAND, is_checkpoint
 from kindred.embeddings.encoder import Vector
+from kindred.embeddings.hub_weights import Weights
 from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import EncoderError, MissingPackage, WeightsMissing
 
@@ -157,7 +158,7 @@ class ClapTextEncoder:
             tokenizer = RobertaTokenizer.from_pretrained(
                 str(self.weights.folder), local_files_only=True
             )
-            laion = self.weights.format == "laion"
+            laion = is_checkpoint(self.weights)
             model = _from_checkpoint(self.weights.file) if laion else _from_folder(self.weights)
         except (
             OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError,

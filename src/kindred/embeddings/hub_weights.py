@@ -165,11 +165,12 @@ def locate(models: Path, model: HubModel, *, verify: bool = False) -> Weights:
         )
     file = next(folder / name for name in model.weights if (folder / name).is_file())
     for name in (*model.files, file.name):
-        problem = _damage(folder / name) or (_mismatch(folder / name, model) if verify else "")
+        problem = damage(folder / name) or (_mismatch(folder / name, model) if verify else "")
         if problem:
             raise DamagedWeights(folder / name, problem, advice)
     if model.is_folder:
-        return Weights(folder, file, f"folder@{_digest(folder, file, model)}")
+        configs = (folder / name for name in model.files)
+        return Weights(folder, file, f"folder@{digest(file, *configs)}")
     return Weights(folder, file, f"{model.repo_id}@{folder.name[:12]}")
 
 
@@ -251,6 +252,7 @@ def _size(root: Path, model: HubModel) -> int:
         files = [root / name for name in (*model.files, *model.weights)]
     else:
         files = [path for path in root.rglob("*") if path.name not in (MARKER, LOCK)]
+        files = [path for path in files if path.parent != root / "refs"]
         files = [path for path in files if not path.is_symlink()]
     return sum(path.stat().st_size for path in files if path.is_file())
 
@@ -273,7 +275,7 @@ def _missing(folder: Path, model: HubModel) -> tuple[str, ...]:
     return tuple(missing)
 
 
-def _damage(file: Path) -> str:
+def damage(file: Path) -> str:
     """What is wrong with a file, as far as its header or its end tells; empty when nothing is."""
     size = file.stat().st_size
     if not size:
@@ -323,11 +325,11 @@ def checksum(file: Path, like: str) -> str:
     return sha.hexdigest()
 
 
-def _digest(folder: Path, file: Path, model: HubModel) -> str:
+def digest(file: Path, *configs: Path) -> str:
     """Sixteen digits that differ when a JSON file, or the weights' size, start or end do."""
     sha = hashlib.sha256()
-    for name in model.files:
-        sha.update((folder / name).read_bytes())
+    for config in configs:
+        sha.update(config.read_bytes())
     size = file.stat().st_size
     sha.update(str(size).encode())
     with file.open("rb") as stream:
