@@ -19,6 +19,7 @@ st.navigation(
             url_path="library",
         ),
         st.Page("pages/models.py", title="Models", url_path="models"),
+        st.Page("pages/storage.py", title="Storage", url_path="storage"),
     ],
     position="top",
 ).run()

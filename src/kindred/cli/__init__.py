@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 import kindred
-from kindred.cli import evaluate, library, models, program
+from kindred.cli import evaluate, library, models, program, storage
 from kindred.cli.common import Group
 
 
@@ -29,6 +29,7 @@ for command in (
     library.similar,
     evaluate.evaluate,
     models.models,
+    storage.storage,
     program.serve,
     program.doctor,
     program.job,

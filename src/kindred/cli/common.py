@@ -46,12 +46,12 @@ def open_services(notice: bool = True, **settings: Any) -> Iterator[Any]:
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Callable[[int, int, str], None]]:
+def progress(label: str, *, unit: str = "file") -> Iterator[Callable[[int, int, str], None]]:
     """A bar on a terminal, a line every few seconds elsewhere."""
     from tqdm import tqdm
 
     terminal = sys.stderr.isatty()
-    bar = tqdm(desc=label, unit="file", disable=not terminal, dynamic_ncols=True)
+    bar = tqdm(desc=label, unit=unit, disable=not terminal, dynamic_ncols=True)
     last = time.monotonic()
 
     def report(done: int, total: int, name: str) -> None:

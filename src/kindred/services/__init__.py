@@ -22,6 +22,8 @@ from kindred.library.catalogue import Catalogue, ImportSummary
 from kindred.library.ingest import Ingest, IngestSummary, Progress, library_lock
 from kindred.library.uploads import Uploads
 from kindred.search.query import Clip, Search, SimilarQuery, SimilarResult
+from kindred.services.evaluations import Evaluations, Options
+from kindred.services.stores import Stores
 from kindred.storage.backend import StorageBackend
 from kindred.storage.factory import open_storage
 from kindred.storage.records import JobRecord
@@ -78,6 +80,10 @@ class Services:
         self.uploads = Uploads(
             self.storage, home=settings.library, max_bytes=settings.max_upload_mb << 20
         )
+        self.stores = Stores(settings, self.storage)
+        self.evaluations = Evaluations(
+            self.storage, settings.library / "evaluations", lambda name: self.encoder(name).space
+        )
         self.jobs = Jobs(
             self.storage,
             settings.library,
@@ -88,6 +94,9 @@ class Services:
                 "demo": self._demo_job,
                 "fetch-model": self._fetch_job,
                 "change-encoder": self._change_job,
+                "migrate": self._move_job,
+                "sync": self._move_job,
+                "evaluate": self._evaluate_job,
             },
         )
         self._encoders: dict[str, Encoder] = {}
@@ -495,6 +504,29 @@ class Services:
     def _demo_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
         summary = self.demo(progress=control.progress, cancelled=control.cancelled)
         return summary.to_dict() | {"sentence": summary.sentence()}
+
+    def _move_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+        moved = self.stores.move(
+            params["a"],
+            params["b"],
+            migrate=params.get("migrate", False),
+            prefer=params.get("prefer"),
+            progress=control.progress,
+            cancelled=control.cancelled,
+        )
+        lines = moved.lines()
+        return moved.to_dict() | {
+            "cancelled": moved.report.cancelled,
+            "sentence": "; ".join(lines[:2]),
+            "refused": [("Refused", reason) for reason in moved.report.refused],
+        }
+
+    def _evaluate_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+        options = Options.from_dict(params)
+        run = self.evaluations.run(options, progress=control.progress, cancelled=control.cancelled)
+        if run is None:
+            return {"cancelled": True}
+        return {"run_id": run.run_id, "sentence": run.title}
 
     def _fetch_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
         def report(done: int, total: int, message: str) -> None:

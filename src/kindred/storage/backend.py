@@ -69,6 +69,10 @@ class LibraryStore(ABC):
         """Raise :class:`StorageError` when the schema is missing or of another version."""
         return
 
+    def size(self) -> int | None:
+        """Bytes the library takes, or ``None`` where the engine does not tell."""
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Release every connection."""

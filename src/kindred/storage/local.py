@@ -86,6 +86,11 @@ class LocalBackend(LocalMachine, StorageBackend):
     def place(self) -> str:
         return str(self.home)
 
+    def size(self) -> int:
+        folders = (self.vectors_folder, self.audio_folder)
+        files = [self.database, *(path for folder in folders for path in folder.rglob("*"))]
+        return sum(path.stat().st_size for path in files if path.is_file())
+
     def _from_version_2(self) -> None:
         """Digest every row, as those of version 2 had none, and make documents of settings."""
         for name, value in self._db.execute("SELECT name, value FROM settings").fetchall():

@@ -18,6 +18,9 @@ _TITLES = {
     "demo": "Building the demo library",
     "fetch-model": "Fetching a model",
     "change-encoder": "Changing the model",
+    "migrate": "Moving the library",
+    "sync": "Synchronising",
+    "evaluate": "Evaluating",
 }
 
 
