@@ -6,6 +6,8 @@ whichever engine scored them. ``gains`` holds the relevance of the **whole** gal
 higher is better, and not a number where R is 0: such a query is left out of means and counted, and
 one that slips into a mean is seen. ``k`` is at least 1 and may exceed n.
 
+:mod:`kindred.evaluation.ranks` has the same measures, and more, for many queries at once.
+
 References: Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", ACM TOIS
 2002, with its linear gain; Voorhees, "The TREC-8 question answering track report", 1999 (MRR).
 """
@@ -107,7 +109,7 @@ def chance_reciprocal_rank(n: int, relevant: int) -> float:
         return np.nan
     last = n - relevant + 1  # the first relevant track cannot come later
     ranks = np.arange(1, last)
-    chances = np.cumprod([relevant / n, *((n - ranks - relevant + 1) / (n - ranks))])
+    chances = np.cumprod(np.append(relevant / n, (n - ranks - relevant + 1) / (n - ranks)))
     return float((chances / np.arange(1, last + 1)).sum())
 
 
@@ -118,6 +120,21 @@ def chance_ndcg_at_k(n: int, relevant: int, *, k: int) -> float:
         return np.nan
     ideal = _discounted(np.ones(min(k, relevant)))
     return float(relevant / n * _discounted(np.ones(min(k, n))) / ideal)
+
+
+def chance_average_precision(n: int, relevant: int) -> float:
+    """Expected average precision of a random order (Bestgen, "Exact expected average precision of
+    the random baseline for system evaluation", Prague Bull. Math. Ling. 103, 2015).
+
+    ::
+
+        H / n + (R - 1) (n - H) / (n (n - 1)),   H = sum_{i <= n} 1 / i
+    """
+    _check(n, relevant, 1)
+    if not relevant:
+        return np.nan
+    harmonic = float((1 / np.arange(1, n + 1)).sum())
+    return harmonic / n + (relevant - 1) * (n - harmonic) / (n * max(1, n - 1))
 
 
 def _discounted(gains: NDArray[np.float64]) -> float:

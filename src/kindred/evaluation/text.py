@@ -34,12 +34,10 @@ from numpy.typing import NDArray
 from kindred.embeddings.clap_text import EncodeText
 from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import QueryError, SpaceMismatch
-from kindred.evaluation import metrics
+from kindred.evaluation import metrics, statistics
 from kindred.storage.backend import StorageBackend
 from kindred.storage.records import Track
 
-DRAWS = 10_000
-CONFIDENCE = 0.95
 _TEMPLATES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("genre",): ("{genre} music", "a recording of {genre} music", "this is {genre} music"),
     ("composer",): (
@@ -120,7 +118,7 @@ class TextReport:
             "captions_left_out": self.left_out,
             "seed": self.seed,
             "draws": self.draws,
-            "confidence": CONFIDENCE,
+            "confidence": statistics.CONFIDENCE,
             "measures": {
                 name: {key: round(value, 6) for key, value in vars(measure).items()}
                 for name, measure in self.measures.items()
@@ -192,7 +190,7 @@ def evaluate_text(
     *,
     hits: Sequence[int] = (1, 5, 10),
     ndcg: int = 10,
-    draws: int = DRAWS,
+    draws: int = statistics.DRAWS,
     seed: int = 0,
 ) -> TextReport:
     """Ask the library for captions of its own tags.
@@ -244,11 +242,13 @@ def evaluate_text(
             f" {vectors.shape[1]} dimensions. Use the text tower of the encoder they came from."
         )
     values, chances = _measure(asked, texts, ids, vectors, hits=hits, ndcg=ndcg)
-    rng = np.random.default_rng(seed)
-    lows, highs = _intervals(np.column_stack(list(values.values())), draws=draws, rng=rng)
+    each, one_class = np.arange(len(asked)), np.zeros(len(asked), np.intp)
+    table = np.column_stack(list(values.values()))
+    drawn, _ = statistics.bootstrap(table, each, one_class, draws=draws, seed=seed)
+    ends = np.percentile(drawn, statistics.TAILS, axis=0)
     measures = {
         name: Measure(float(rows.mean()), float(low), float(high), float(chances[name].mean()))
-        for (name, rows), low, high in zip(values.items(), lows, highs, strict=True)
+        for (name, rows), low, high in zip(values.items(), *ends, strict=True)
     }
     kinds = np.array([caption.made_of for caption in asked])
     made_of = {
@@ -305,20 +305,6 @@ def _measure(
         {name: np.array(rows) for name, rows in got.items()},
         {name: np.array(rows) for name, rows in chance.items()},
     )
-
-
-def _intervals(
-    values: NDArray[np.float64], *, draws: int, rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Percentile bootstrap of column means, float64 [n, m] (Efron, Ann. Statist. 1979)."""
-    count = len(values)
-    means = []
-    for start in range(0, draws, 500):  # at most 500 x n counts at once
-        drawn = rng.multinomial(count, np.full(count, 1 / count), size=min(500, draws - start))
-        means.append(drawn @ values / count)
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(np.concatenate(means), [tail, 100 - tail], axis=0)
-    return low, high
 
 
 def _tags(track: Track) -> dict[str, list[str]]:
