@@ -17,6 +17,7 @@
     |   +-- SpaceMismatch        vectors of two embedding spaces were mixed
     +-- StorageError             the store refused or could not be read
     |   +-- StorageUnavailable   it cannot be reached now; the same call may work later
+    +-- ArtifactError            an artifact is damaged, or cannot be written, sent or fetched
     +-- QueryError               a search was asked that has no answer
     +-- JobError                 a background job cannot be started or found
 
@@ -109,6 +110,10 @@ class StorageError(KindredError):
 
 class StorageUnavailable(StorageError):
     """The store cannot be reached or is asleep; the same call may work later."""
+
+
+class ArtifactError(KindredError):
+    """An artifact is damaged, or cannot be written, sent or fetched; the message names the file."""
 
 
 class QueryError(KindredError):

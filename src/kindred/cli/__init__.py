@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 import kindred
-from kindred.cli import evaluate, library, models, program, storage
+from kindred.cli import artifacts, evaluate, library, models, program, storage
 from kindred.cli.common import Group
 
 
@@ -30,6 +30,7 @@ for command in (
     evaluate.evaluate,
     models.models,
     storage.storage,
+    artifacts.artifacts,
     program.serve,
     program.doctor,
     program.job,

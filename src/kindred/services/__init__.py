@@ -16,7 +16,7 @@ from kindred.config import Settings, load_settings
 from kindred.embeddings import registry
 from kindred.embeddings.encoder import Encoder
 from kindred.embeddings.space import EmbeddingSpace
-from kindred.errors import AudioError, ConfigError, EncoderError
+from kindred.errors import AudioError, ConfigError, EncoderError, QueryError
 from kindred.jobs.runner import JobControl, Jobs
 from kindred.library.catalogue import Catalogue, ImportSummary
 from kindred.library.ingest import Ingest, IngestSummary, Progress, library_lock
@@ -29,6 +29,8 @@ from kindred.storage.factory import open_storage
 from kindred.storage.records import JobRecord
 
 if TYPE_CHECKING:
+    from kindred.artifacts.export import ExportSummary
+    from kindred.artifacts.importing import ArtifactImport
     from kindred.evaluation.text import TextReport
 
 
@@ -434,6 +436,84 @@ class Services:
 
         tower = self.text_encoder(encoder)
         return evaluate_text(self.storage, tower.space, tower.encode_text)
+
+    # -- artifacts -------------------------------------------------------------------------
+    def export_artifact(
+        self,
+        directory: Path,
+        encoder: str | None = None,
+        *,
+        audio: bool = False,
+        audio_rate: int | None = 16_000,
+        index: bool = True,
+        run_id: str | None = None,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> ExportSummary:
+        """Write ``directory/v1_model_<MODEL>``: an encoder's vectors as files for other programs.
+
+        The newest evaluation of the encoder as it is, or the one named, goes with it.
+
+        Raises
+        ------
+        ArtifactError
+            When something that is no artifact stands in its place.
+        QueryError
+            When the evaluation that was named is not there, or not of this encoder.
+        """
+        from kindred.artifacts.export import export_artifact
+        from kindred.artifacts.layout import folder_name
+
+        name = encoder or self.active_encoder().name
+        space = self.encoder(name).space
+        return export_artifact(
+            self.storage,
+            space,
+            directory / folder_name(space),
+            audio=audio,
+            audio_rate=audio_rate,
+            index=index,
+            ann_threshold=self.settings.ann_threshold,
+            evaluation=self._evaluation_of(name, run_id),
+            progress=progress,
+            cancelled=cancelled,
+        )
+
+    def _evaluation_of(self, encoder: str, run_id: str | None) -> dict[str, Any] | None:
+        """An evaluation of an encoder's stored vectors by cosine: the one named, or the newest."""
+        runs = [self.evaluations.get(run_id)] if run_id else self.evaluations.runs()
+        for run in sorted(runs, key=lambda run: run.run_id, reverse=True):
+            for report in run.body["reports"]:
+                if report["name"] == encoder:
+                    facts = ("run_id", "created_at", "options", "library", "versions")
+                    return report | {name: run.body[name] for name in facts}
+        if run_id:
+            raise QueryError(f"The evaluation {run_id} is not of the vectors of {encoder}.")
+        return None
+
+    def import_artifact(
+        self,
+        folder: Path,
+        *,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> ArtifactImport:
+        """Bring an artifact's tracks and vectors into the library.
+
+        Raises
+        ------
+        ArtifactError
+            When it is not whole.
+        LibraryBusy
+            When another process is writing.
+        """
+        from kindred.artifacts.importing import import_artifact
+
+        with library_lock(self.settings.library):
+            return import_artifact(
+                self.storage, folder, overwrite=overwrite, progress=progress, cancelled=cancelled
+            )
 
     # -- clips -----------------------------------------------------------------------------
     def embed_clip(

@@ -1,0 +1,123 @@
+"""Checking an artifact: every byte, every row, every number."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kindred.artifacts import layout
+from kindred.artifacts.index import check_index
+from kindred.artifacts.layout import damaged
+from kindred.artifacts.read import BLOCK, Artifact, check_size
+from kindred.errors import ArtifactError
+
+Progress = Callable[[int, int, str], None]
+
+
+def verify(folder: Path, *, progress: Progress | None = None, checksums: bool = True) -> Artifact:
+    """Check a whole artifact.
+
+    Parameters
+    ----------
+    folder : Path
+    progress : callable, optional
+        Called with (bytes checked, bytes in all, name of the file).
+    checksums : bool
+        False where the bytes were compared with the manifest just before.
+
+    Returns
+    -------
+    Artifact
+        Open.
+
+    Raises
+    ------
+    ArtifactError
+        At the first fault; the message names the file, what is wrong and what to do. Faults are:
+        a file missing, too many, cut short, with other bytes, or a link; JSON that does not follow
+        its schema; ids, rows and vectors that do not belong together; vectors that are not finite
+        or not of unit length.
+    """
+    manifest = layout.read_manifest(folder)
+    for name in layout.names_in(folder):
+        if name not in manifest.files and name != layout.MANIFEST:
+            raise ArtifactError(
+                f"{folder / name} does not belong to the artifact: {layout.MANIFEST} does not list"
+                " it. Move it away."
+            )
+    done = 0
+    for name, entry in manifest.files.items():
+        check_size(folder, name, manifest)
+        if checksums:
+            try:
+                digest = layout.sha256_of(folder / name)
+            except OSError as error:
+                raise damaged(folder, name, f"cannot be read ({error.strerror})") from error
+            if digest != entry.sha256:
+                raise damaged(folder, name, f"has other bytes than {layout.MANIFEST} lists")
+            done += entry.bytes
+            if progress:
+                progress(done, manifest.size, name)
+    for name in layout.SCHEMAS:
+        if name == layout.MANIFEST or name in manifest.files:
+            _check_schema(folder, name)
+    artifact = Artifact.open(folder)
+    _check_tracks(artifact)
+    _check_vectors(artifact)
+    check_index(folder, manifest)
+    return artifact
+
+
+def library_hash(rows: list[tuple[str, str]]) -> str:
+    """What the vectors were made of: SHA-256 over ``track_id TAB content_hash LF``, row by row."""
+    digest = hashlib.sha256()
+    for track_id, content_hash in rows:
+        digest.update(f"{track_id}\t{content_hash}\n".encode())
+    return digest.hexdigest()
+
+
+def _check_schema(folder: Path, name: str) -> None:
+    from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+    schema: dict[str, Any] = layout.from_json(layout.schema_text(name), folder, name)
+    for error in Draft202012Validator(schema).iter_errors(layout.read_json(folder, name)):
+        where = error.json_path.removeprefix("$").lstrip(".") or "it"
+        message = error.message if len(error.message) <= 200 else f"{error.message[:200]}..."
+        raise damaged(folder, name, f"does not follow its schema at {where}: {message}")
+
+
+def _check_tracks(artifact: Artifact) -> None:
+    manifest, unused = artifact.manifest, set()
+    for name in manifest.files:
+        if name.startswith(f"{layout.AUDIO}/"):
+            unused.add(name)
+    if len(unused) != manifest.counts["audio"] or bool(unused) != bool(manifest.audio_rate):
+        what = f"counts {manifest.counts['audio']} audio files at {manifest.audio_rate} Hz"
+        raise damaged(artifact.path, layout.MANIFEST, f"{what}, and lists {len(unused)}")
+    seen = []
+    for track, audio in artifact.read_tracks():
+        seen.append((track.track_id, track.content_hash))
+        if audio and audio not in unused:
+            what = f"names the audio {audio!r} of {track.track_id}, which is not in the artifact"
+            raise damaged(artifact.path, layout.TRACKS, what)
+        unused.discard(audio)
+    if unused:
+        raise damaged(artifact.path, min(unused), f"belongs to no track of {layout.TRACKS}")
+    if library_hash(seen) != layout.read_json(artifact.path, layout.META)["library_hash"]:
+        what = f"has another library_hash than the tracks of {layout.TRACKS}"
+        raise damaged(artifact.path, layout.META, what)
+
+
+def _check_vectors(artifact: Artifact) -> None:
+    for start in range(0, len(artifact.track_ids), BLOCK):
+        lengths = np.linalg.norm(artifact.vectors[start : start + BLOCK].astype(np.float64), axis=1)
+        bad = np.flatnonzero(~(np.abs(lengths - 1) < layout.UNIT))  # NaN is bad as well
+        if len(bad):
+            row = start + int(bad[0])
+            what = f"has a vector of length {lengths[bad[0]]:.6g} in row {row}"
+            what += f" ({artifact.track_ids[row]}), where all are finite and of length 1"
+            raise damaged(artifact.path, layout.VECTORS, what)
