@@ -486,7 +486,8 @@ class Services:
             for report in run.body["reports"]:
                 if report["name"] == encoder:
                     facts = ("run_id", "created_at", "options", "library", "versions")
-                    return report | {name: run.body[name] for name in facts}
+                    found: dict[str, Any] = report | {name: run.body[name] for name in facts}
+                    return found
         if run_id:
             raise QueryError(f"The evaluation {run_id} is not of the vectors of {encoder}.")
         return None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +28,7 @@ from kindred.storage.records import Document, TrackVectors
 
 if TYPE_CHECKING:
     from kindred.evaluation.compare import Comparison
+    from kindred.evaluation.labels import Labels
     from kindred.evaluation.report import RetrievalReport
 
 #: How a track's windows become its vector: as stored, or pooled anew and brought to unit length.
@@ -32,8 +36,10 @@ POOLINGS = ("stored", "mean", "max", "mean+std")
 #: How tracks are ranked: exact cosine, two rescalings against hubs, the library's own index.
 SCORINGS = ("cosine", "csls", "mutual_proximity", "index")
 COLLECTION = "runs"
-#: Beyond k, what the index is asked for, so that k are left when a variant leaves tracks out.
-_BEYOND = 50
+#: The tags offered as labels, besides those in a track's ``extra``.
+TAGS = ("composer", "artist", "album", "genre", "work", "year")
+#: An index is asked for at least so much of every answer.
+_LEAST_DEPTH = 200
 
 Progress = Callable[[int, int, str], None]
 
@@ -58,6 +64,11 @@ class Options:
         }
         return cls(**made)
 
+    @property
+    def systems(self) -> list[tuple[str, str, str]]:
+        """Every (encoder, pooling, scoring), each once."""
+        return list(dict.fromkeys(product(self.encoders, self.poolings, self.scorings)))
+
     def check(self) -> None:
         """Raise :class:`QueryError` for what cannot be evaluated."""
         for given, known, what in (
@@ -65,16 +76,34 @@ class Options:
             (self.scorings, SCORINGS, "scoring"),
         ):
             if not given or (unknown := [item for item in given if item not in known]):
-                raise QueryError(f"A {what} is one of {', '.join(known)}, got {unknown}.")
+                raise QueryError(
+                    f"A {what} is one of {', '.join(known)}, got"
+                    f" {', '.join(unknown) if given else 'none'}."
+                )
         if not self.encoders:
             raise QueryError("Name at least one encoder to evaluate.")
+        if self.k < 1:
+            raise QueryError(f"k must be at least 1, got {self.k}.")
         if set(self.poolings) != {"stored"} and "index" in self.scorings:
             raise QueryError("The library's index holds stored vectors: pool them as stored.")
 
 
 @dataclass(frozen=True)
+class Tag:
+    """A tag that tracks can be told by: how many have it, and how many different values."""
+
+    name: str
+    tracks: int
+    values: int
+
+
+@dataclass(frozen=True)
 class Run:
-    """An evaluation that was done; ``body`` is what `kindred evaluate composers --json` prints."""
+    """An evaluation that was done.
+
+    ``body`` has the facts (settings, versions, git revision, library, seed, duration), ``reports``
+    (:meth:`~kindred.evaluation.report.RetrievalReport.to_dict` of each) and ``comparisons``.
+    """
 
     run_id: str
     body: dict[str, Any]
@@ -82,9 +111,17 @@ class Run:
     @property
     def title(self) -> str:
         """What was evaluated, and when, in words."""
-        options = self.body["options"]
-        encoders = ", ".join(options["encoders"])
-        return f"{encoders} by {options['label']}, k = {options['k']} ({self.body['created_at']})"
+        options, names = self.body["options"], [item["name"] for item in self.body["reports"]]
+        what = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+        when = self.body["created_at"][:16].replace("T", " ")
+        return f"{what} · {options['label']} · k {options['k']} · {when} UTC"
+
+    def document(self) -> dict[str, Any]:
+        """The run ready for JSON; what was found stands at the top where it is one report."""
+        if len(self.body["reports"]) > 1:
+            return self.body
+        facts = {k: v for k, v in self.body.items() if k not in ("reports", "comparisons")}
+        return {**self.body["reports"][0], **facts}
 
 
 class Evaluations:
@@ -137,48 +174,51 @@ class Evaluations:
                 f"No track has vectors of {' and '.join(spaces)}. The Models page, or"
                 " `kindred models use NAME`, embeds the library."
             )
+        facts = self._facts(options, spaces, len(tracks))
         labels = labels_of(tracks, options.label)
         reports: list[RetrievalReport] = []
-        systems = [
-            (encoder, pooling, scoring)
-            for encoder in options.encoders
-            for pooling in options.poolings
-            for scoring in options.scorings
-        ]
-        for number, system in enumerate(systems):
+        count = len(options.systems)
+        for number, system in enumerate(options.systems):
 
             def step(
                 done: int, total: int, what: str, at: int = number, name: str = system_name(*system)
             ) -> None:
                 if progress:
-                    progress(at * total + done, len(systems) * total, f"{name}: {what}")
+                    progress(at * total + done, count * total, f"{name}: {what}")
 
             report = self._report(system, spaces[system[0]], labels, options, step, cancelled)
             if report is None:
                 return None
             reports.append(report)
+        comparisons = {}
+        for variant in ("plain", "controlled"):
+            if cancelled():
+                return None
+            if count > 1 and all(item.variants[variant].queries for item in reports):
+                comparisons[variant] = _brief(compare(reports, variant=variant, seed=options.seed))
         run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
-        for number, report in enumerate(reports):
-            save_report(self._file(run_id, number), report)
-        body = self._facts(options, spaces, len(tracks)) | {
+        body = facts | {
             "run_id": run_id,
+            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "duration_s": round(time.monotonic() - start, 3),
             "starred": False,
             "reports": [report.to_dict() for report in reports],
-            "comparisons": {
-                variant: compare(reports, variant=variant, seed=options.seed).to_dict()
-                for variant in ("plain", "controlled")
-                if len(reports) > 1 and all(item.variants[variant].queries for item in reports)
-            },
+            "comparisons": comparisons,
         }
-        self.storage.put_document(Document(COLLECTION, run_id, body))
+        try:
+            for number, report in enumerate(reports):
+                save_report(self._file(run_id, number), report)
+            self.storage.put_document(Document(COLLECTION, run_id, body))
+        except BaseException:
+            shutil.rmtree(self.folder / run_id, ignore_errors=True)
+            raise
         return Run(run_id, body)
 
     def _report(
         self,
         system: tuple[str, str, str],
         space: EmbeddingSpace,
-        labels: Any,
+        labels: Labels,
         options: Options,
         progress: Progress,
         cancelled: Callable[[], bool],
@@ -193,10 +233,10 @@ class Evaluations:
             "cancelled": cancelled,
         }
         if scoring == "index":
-            lists = self._index_answers(space, labels.ids, options.k, progress, cancelled)
-            if lists is None:
-                return None
-            return evaluate_lists(lists, labels.ids, labels, **common)
+            lists, note = self._index_answers(space, labels, options.k, progress, cancelled)
+            found = lists and evaluate_lists(lists, labels.ids, labels, **common)
+            return replace(found, warnings=(*found.warnings, note)) if found else None
+        progress(0, len(labels.ids), "reading vectors")
         vectors = self._vectors(space, labels.ids, pooling)
         common |= {"scoring": scoring, "progress": progress}
         return evaluate_retrieval(vectors, labels.ids, labels, **common)
@@ -205,37 +245,49 @@ class Evaluations:
         self, space: EmbeddingSpace, ids: Sequence[str], pooling: str
     ) -> NDArray[np.float32]:
         if pooling == "stored":
-            found, vectors = self.storage.get_embeddings(space, ids)
-            assert found == list(ids)
-            return vectors
+            return self.storage.get_embeddings(space, ids)[1]
         rows = []
         for start in range(0, len(ids), 200):
             keys = [f"{space.space_id}/{track_id}" for track_id in ids[start : start + 200]]
-            for row in self.storage.read_rows("embeddings", keys):
-                assert isinstance(row.record, TrackVectors)
-                rows.append(pooled(row.record.embedding.segments, pooling))
+            found = (row.record for row in self.storage.read_rows("embeddings", keys))
+            rows += [
+                pooled(record.embedding.segments, pooling)
+                for record in found
+                if isinstance(record, TrackVectors)
+            ]
         return np.stack(rows)
 
     def _index_answers(
         self,
         space: EmbeddingSpace,
-        ids: Sequence[str],
+        labels: Labels,
         k: int,
         progress: Progress,
         cancelled: Callable[[], bool],
-    ) -> list[list[str]] | None:
+    ) -> tuple[list[list[str]] | None, str]:
+        """What the library's index answers to every track, and what to know of it."""
+        ids, known = labels.ids, set(labels.ids)
+        total = len(self.storage.embedded_hashes(space))
+        # So deep that k are left when all other tracks of a work, an album and a recording, and
+        # all tracks that are not evaluated, are left out.
+        groups = (labels.works, labels.albums, labels.recordings)
+        largest = [max(Counter(filter(None, group)).values(), default=0) for group in groups]
+        depth = min(total, max(_LEAST_DEPTH, k + sum(largest)) + total - len(ids))
         _, vectors = self.storage.get_embeddings(space, ids)
-        known = set(ids)
-        lists = []
+        lists, index = [], ""
         for number, (track_id, vector) in enumerate(zip(ids, vectors, strict=True)):
             if cancelled():
-                return None
-            hits, _ = self.storage.search_embeddings(
-                space, vector, k=k + _BEYOND, exclude=[track_id]
-            )
+                return None, ""
+            hits, index = self.storage.search_embeddings(space, vector, k=depth, exclude=[track_id])
             lists.append([hit.track_id for hit in hits if hit.track_id in known])
-            progress(number + 1, len(ids), "searched")
-        return lists
+            progress(number + 1, len(ids), "queries searched")
+        note = f"The library's index answered: {index}."
+        if depth < total:
+            note += (
+                f" It was asked for {depth} of {total} tracks; MRR, R-precision, MAP and recall"
+                " count what lies beyond as not found."
+            )
+        return lists, note
 
     def _facts(
         self, options: Options, spaces: dict[str, EmbeddingSpace], tracks: int
@@ -243,8 +295,8 @@ class Evaluations:
         """What is needed to tell what was evaluated, and to do it again."""
         packages = ("numpy", "scipy", "faiss-cpu", "torch")
         return {
-            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "options": asdict(options),
+            "seed": options.seed,
             "spaces": {name: space.to_dict() for name, space in spaces.items()},
             "library": {
                 "place": self.storage.place,
@@ -253,27 +305,45 @@ class Evaluations:
                 "tracks": self.storage.count_tracks(),
                 "evaluated": tracks,
             },
+            "git": git_revision(),
             "versions": {
                 "kindred": kindred.__version__,
-                "git": git_revision(),
                 "python": platform.python_version(),
                 **{name: metadata.version(name) for name in packages},
             },
         }
 
-    def _library_hash(self, spaces: Any) -> str:
+    def _library_hash(self, spaces: Iterable[EmbeddingSpace]) -> str:
         """SHA-256 of the digests of all tracks, and of the vectors in some spaces."""
         total = hashlib.sha256()
         wanted = tuple(f"{space.space_id}/" for space in spaces)
         for key, entry in sorted(self.storage.entries("tracks").items()):
-            total.update(f"{key} {entry.digest}\n".encode())
+            if not entry.deleted:
+                total.update(f"{key} {entry.digest}\n".encode())
         for key, entry in sorted(self.storage.entries("embeddings").items()):
-            if key.startswith(wanted):
+            if key.startswith(wanted) and not entry.deleted:
                 total.update(f"{key} {entry.digest}\n".encode())
         return total.hexdigest()
 
     def _file(self, run_id: str, number: int) -> Path:
         return self.folder / run_id / f"{number}.npz"
+
+    def tags(self) -> list[Tag]:
+        """Tags that at least two tracks share a value of, the usual ones first."""
+        from kindred.evaluation.labels import labels_of
+
+        tracks = self.storage.list_tracks()
+        extra = sorted({name for track in tracks for name in track.extra} - set(TAGS))
+        found = []
+        for name in (*TAGS, *extra):
+            try:
+                values = labels_of(tracks, name).values
+            except QueryError:  # no track has it
+                continue
+            counts = Counter(value.casefold() for value in values if value)
+            if max(counts.values()) > 1:
+                found.append(Tag(name, counts.total(), len(counts)))
+        return found
 
     # -- runs that were done ---------------------------------------------------------------
     def runs(self) -> list[Run]:
@@ -302,6 +372,11 @@ class Evaluations:
         count = len(self.get(run_id).body["reports"])
         return [load_report(self._file(run_id, number)) for number in range(count)]
 
+    def changed(self, run: Run) -> bool:
+        """Whether tracks or vectors are not those that the run was done on."""
+        spaces = map(EmbeddingSpace.from_dict, run.body["spaces"].values())
+        return self._library_hash(spaces) != str(run.body["library"]["sha256"])
+
     def star(self, run_id: str, starred: bool = True) -> None:
         """Mark a run as worth keeping in sight."""
         body = self.get(run_id).body | {"starred": starred}
@@ -309,8 +384,6 @@ class Evaluations:
 
     def delete(self, run_id: str) -> None:
         """Remove a run and its answers."""
-        import shutil
-
         self.get(run_id)
         self.storage.delete_document(COLLECTION, run_id)
         shutil.rmtree(self.folder / run_id, ignore_errors=True)
@@ -321,19 +394,48 @@ class Evaluations:
         Raises
         ------
         QueryError
-            When they were not asked the same.
+            When they were not asked the same, or are not all on this machine.
         """
         from kindred.evaluation.compare import compare
 
-        reports = [report for run_id in run_ids for report in self.reports(run_id)]
-        names = [report.name for report in reports]
-        if len(set(names)) < len(names):  # one encoder on two days
-            reports = [
-                replace(report, name=f"{report.name} ({run_id})")
-                for run_id in run_ids
-                for report in self.reports(run_id)
-            ]
-        return compare(reports, variant=variant)
+        run_ids = list(dict.fromkeys(run_ids))
+        reports = [(run_id, report) for run_id in run_ids for report in self.reports(run_id)]
+        names = Counter(report.name for _, report in reports)
+        return compare(
+            [  # one encoder on two days
+                replace(item, name=f"{item.name} ({run_id})") if names[item.name] > 1 else item
+                for run_id, item in reports
+            ],
+            variant=variant,
+            seed=reports[0][1].seed if reports else 0,
+        )
+
+    def comparison(self, run_ids: Sequence[str], variant: str = "plain") -> dict[str, Any]:
+        """What :meth:`compare` finds besides the reports; as a run has kept it, where it has."""
+        if len(set(run_ids)) == 1:
+            kept: dict[str, Any] = self.get(run_ids[0]).body["comparisons"]
+            if variant in kept:
+                return dict(kept[variant])
+        return _brief(self.compare(run_ids, variant))
+
+    def class_csv(self, run_id: str) -> str:
+        """What was found for each label, as a table."""
+        from kindred.evaluation.report_file import class_csv
+
+        return class_csv(self.reports(run_id))
+
+    def query_csv(self, run_id: str) -> str:
+        """What was found for each query, as a table."""
+        from kindred.evaluation.report_file import query_csv
+
+        titles = {track.track_id: track.title for track in self.storage.list_tracks()}
+        return query_csv(self.reports(run_id), titles)
+
+
+def _brief(comparison: Comparison) -> dict[str, Any]:
+    """A comparison ready for JSON, without what its reports say of themselves."""
+    reports = ("reports", "per_class", "hubness", "warnings")
+    return {key: value for key, value in comparison.to_dict().items() if key not in reports}
 
 
 def system_name(encoder: str, pooling: str, scoring: str) -> str:
@@ -344,7 +446,15 @@ def system_name(encoder: str, pooling: str, scoring: str) -> str:
 
 
 def pooled(segments: NDArray[np.float32], pooling: str) -> NDArray[np.float32]:
-    """Window vectors float32 [n, dims] as one unit vector: [dims], twice that for "mean+std"."""
+    """Window vectors float32 [n, dims] as one unit vector: [dims], twice that for "mean+std".
+
+    Raises
+    ------
+    QueryError
+        When there are none.
+    """
+    if not len(segments):
+        raise QueryError("A track has no window vectors to pool. Pool them as stored.")
     if pooling == "mean+std":
         vector = np.concatenate([segments.mean(axis=0), segments.std(axis=0)])
     else:
@@ -354,11 +464,17 @@ def pooled(segments: NDArray[np.float32], pooling: str) -> NDArray[np.float32]:
 
 
 def git_revision() -> str:
-    """Commit of the source tree Kindred runs from; empty when it is not one."""
+    """Commit Kindred runs from, with "-dirty" after it where files were changed since.
+
+    Empty where it is not run from its own source tree.
+    """
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        return ""
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=root,
             capture_output=True,
             text=True,
             timeout=5,
