@@ -1,0 +1,1 @@
+"""Loopback stand-ins for services that tests and benchmarks cannot reach."""
