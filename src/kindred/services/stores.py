@@ -90,7 +90,7 @@ class Moved:
 
 def make_ready(settings: Settings, name: str) -> str:
     """Make a store's schema where it is missing, again without harm; return its place."""
-    with open_store(settings, name) as store:
+    with open_store(settings, name, make=True) as store:
         store.init()
         store.check_schema()
         return store.place

@@ -46,8 +46,10 @@ def local_side(settings: Settings, remote: LibraryStore) -> LocalBackend:
     )
 
 
-def open_store(settings: Settings, name: str) -> LibraryStore:
+def open_store(settings: Settings, name: str, *, make: bool = False) -> LibraryStore:
     """Open one store by its name, as it is, without a copy or an outbox.
+
+    With ``make`` a folder that is no library yet becomes an empty one.
 
     Raises
     ------
@@ -86,10 +88,11 @@ def open_store(settings: Settings, name: str) -> LibraryStore:
             store_audio=settings.stored_audio == "blob",
         )
     folder = Path(name).expanduser()
-    if (folder / "library.db").is_file():
+    if (folder / "library.db").is_file() or (make and len(folder.parts) > 1):
         return LocalBackend(folder, ann_threshold=settings.ann_threshold)
     raise ConfigError(
-        f"There is no store {name!r}: say local, postgres, astra, or the folder of a local library."
+        f"There is no store {name!r}: say local, postgres, astra, or the folder of a local library"
+        " (`kindred storage init ./FOLDER` makes one)."
     )
 
 
