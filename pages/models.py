@@ -10,6 +10,8 @@ from kindred.ui.jobs import job_button, show_jobs
 
 def size(count: int) -> str:
     """Bytes for people."""
+    if count < 1e6:
+        return f"{count / 1e3:,.0f} kB"
     return f"{count / 1e6:,.0f} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"
 
 

@@ -1,5 +1,7 @@
 """Storage: where the library is kept, how each store stands, moving and synchronising."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import get_args
 
 import pandas as pd
@@ -17,6 +19,8 @@ from kindred.ui.jobs import show_jobs, start
 
 def size(count: int) -> str:
     """Bytes for people."""
+    if count < 1e6:
+        return f"{count / 1e3:,.0f} kB"
     return f"{count / 1e6:,.0f} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"
 
 
@@ -93,20 +97,31 @@ def outbox(services: Services) -> None:
     st.subheader("Not sent yet")
     if waiting:
         st.write(f"{waiting:,} writes wait on this computer until the store answers.")
-        if st.button("Send them now", icon=":material/send:"):
-            with st.spinner("Sending"):
-                storage.deliver()
-            st.rerun()
+        outbox_button("Send them now", "send", storage.deliver)
     for note in refused:
         with st.container(border=True):
             st.write(f"Refused by the store: {note.reason}")
             with st.container(horizontal=True):
-                if st.button("Try again", key=f"retry-{note.number}"):
-                    storage.retry_refused(note.number)
-                    st.rerun()
-                if st.button("Discard", key=f"discard-{note.number}"):
-                    storage.discard_refused(note.number)
-                    st.rerun()
+                number = note.number
+                outbox_button(
+                    "Try again", f"retry-{number}", partial(storage.retry_refused, number)
+                )
+                outbox_button(
+                    "Discard", f"discard-{number}", partial(storage.discard_refused, number)
+                )
+
+
+def outbox_button(label: str, key: str, act: Callable[[], None]) -> None:
+    """A button that does something with the outbox, or says why it cannot be done."""
+    if not st.button(label, key=key):
+        return
+    try:
+        with st.spinner(label):
+            act()
+    except KindredError as error:
+        st.error(str(error))
+    else:
+        st.rerun()
 
 
 def between(services: Services, states: list[StoreState]) -> None:
@@ -126,7 +141,7 @@ def between(services: Services, states: list[StoreState]) -> None:
     b = right.selectbox("To", others, format_func=lambda name: STORES[name][0])
     with st.container(horizontal=True):
         compare = st.button("Compare", icon=":material/difference:", type="primary")
-        if st.button(f"Copy {STORES[a][0]} to {STORES[b][0]}", icon=":material/arrow_forward:"):
+        if st.button(f"Copy to {STORES[b][0]}", icon=":material/arrow_forward:"):
             start(services, "migrate", {"a": a, "b": b, "migrate": True})
         if st.button("Synchronise both", icon=":material/sync:"):
             start(services, "sync", {"a": a, "b": b})

@@ -35,7 +35,7 @@ def open_storage(settings: Settings) -> StorageBackend:
     remote = open_store(settings, settings.storage_backend)
     local = local_side(settings, remote)
     cache = Cache(settings.cache_dir.expanduser(), size_mb=settings.cache_mb)
-    return SharedBackend(remote, local, cache=cache)
+    return SharedBackend(remote, local, cache=cache, patience=settings.storage_timeout)
 
 
 def local_side(settings: Settings, remote: LibraryStore) -> LocalBackend:
