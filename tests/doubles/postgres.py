@@ -12,6 +12,7 @@ import functools
 import importlib.util
 import itertools
 import os
+import pwd
 import secrets
 import shutil
 import subprocess
@@ -55,8 +56,9 @@ class PostgresServer:
         self.folder = Path(tempfile.mkdtemp(prefix="pg"))
         self._as: dict[str, Any] = {}
         if os.geteuid() == 0:
-            self._as = {"user": "nobody", "group": "nogroup", "extra_groups": []}
-            shutil.chown(self.folder, "nobody", "nogroup")
+            nobody = pwd.getpwnam("nobody")
+            self._as = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
         self.programs = self._install(flavour) / "bin"
         self._keeper: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count()

@@ -1,0 +1,1 @@
+"""Alembic's folder: ``versions/`` has one file for each revision of the schema."""
