@@ -18,6 +18,7 @@ st.navigation(
             title="Library",
             url_path="library",
         ),
+        st.Page("pages/evaluate.py", title="Evaluate", url_path="evaluate"),
         st.Page("pages/models.py", title="Models", url_path="models"),
         st.Page("pages/storage.py", title="Storage", url_path="storage"),
     ],

@@ -155,6 +155,10 @@ class Settings(BaseSettings):
     max_upload_mb: int = Field(200, ge=1, description="Largest uploaded file, in MiB.")
     host: str = Field("127.0.0.1", description="Address `kindred serve` listens on.")
     port: int = Field(8501, ge=1, le=65535, description="Port `kindred serve` listens on.")
+    api_key: SecretStr = Field(
+        SecretStr(""),
+        description="Key that requests to the API must bring; needed beyond localhost.",
+    )
 
     @property
     def library(self) -> Path:

@@ -7,103 +7,59 @@ lies in the library or in a folder that was ingested, is ever opened. Ranges are
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Path, Query, Request
+from fastapi import FastAPI
 from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.routing import Route
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.routing import Mount, Route
 
 import kindred
+from kindred.api import errors
+from kindred.api.access import Access
+from kindred.api.library import LibrarySource
+from kindred.api.middleware import Requests
+from kindred.api.models import track_dict
+from kindred.api.routes import build_routes
+from kindred.api.source import Source
 from kindred.audio.playable import playable
-from kindred.embeddings import registry
-from kindred.errors import AudioError, KindredError, QueryError, StorageError, TrackNotFound
-from kindred.search.query import MAX_K, SimilarQuery
+from kindred.errors import AudioError, QueryError, StorageError, TrackNotFound
 from kindred.services import Services
-from kindred.storage.records import Track
 
-TrackId = Annotated[str, Path(max_length=200)]
-
-
-def track_dict(track: Track) -> dict[str, Any]:
-    """A track as the API and `kindred tracks --json` give it."""
-    return {
-        "track_id": track.track_id,
-        "title": track.title,
-        "composer": track.composer,
-        "album": track.album,
-        "artist": track.artist,
-        "path": track.path,
-        "duration": track.duration,
-    }
+__all__ = ["audio_route", "create_api", "standalone", "track_dict"]
 
 
-def create_api(services: Services) -> FastAPI:
-    """Build the FastAPI application that is mounted at ``/api``."""
-    api = FastAPI(title="Kindred", version=kindred.__version__)
+def create_api(source: Source | Services, access: Access = Access()) -> FastAPI:
+    """Build the application that is mounted at ``/api``.
 
-    @api.exception_handler(KindredError)
-    async def _refused(request: Request, error: Exception) -> JSONResponse:
-        status = 404 if isinstance(error, TrackNotFound) else 400
-        if isinstance(error, StorageError):
-            status = 503
-        body = {"error": {"type": type(error).__name__, "message": str(error)}}
-        return JSONResponse(body, status_code=status)
-
-    @api.get("/health")
-    def health() -> dict[str, Any]:
-        """Whether the library opens, how many tracks it has and which encoder is in use."""
-        active = services.active_encoder()
-        return {
-            "status": "ok",
-            "version": kindred.__version__,
-            "tracks": services.storage.count_tracks(),
-            "encoder": active.name,
-            "encoder_reason": active.reason,
-            "storage": services.storage.name,
-        }
-
-    @api.get("/models")
-    def models() -> dict[str, Any]:
-        """The encoders there are and whether each can be used now."""
-        listed = []
-        for info in registry.available():
-            status = registry.encoder_status(info.name, services.settings)
-            listed.append(
-                {"name": info.name, "title": info.title, "dims": info.dims, "ready": status.ready}
-            )
-        return {"models": listed}
-
-    @api.get("/tracks")
-    def tracks(
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        offset: Annotated[int, Query(ge=0)] = 0,
-    ) -> dict[str, Any]:
-        """The tracks, by id."""
-        found = services.storage.list_tracks()
-        page = found[offset : offset + limit]
-        return {"total": len(found), "tracks": [track_dict(track) for track in page]}
-
-    @api.get("/tracks/{track_id}")
-    def track(track_id: TrackId) -> dict[str, Any]:
-        """One track."""
-        return track_dict(services.storage.get_track(track_id))
-
-    @api.get("/tracks/{track_id}/nearest")
-    def nearest(track_id: TrackId, k: Annotated[int, Query(ge=1, le=MAX_K)] = 10) -> dict[str, Any]:
-        """The tracks that sound most like one."""
-        return services.similar(SimilarQuery(plus=(track_id,), k=k)).to_dict()
-
-    @api.get("/tracks/{track_id}/cover")
-    def cover(track_id: TrackId) -> Response:
-        """The track's cover art as it came."""
-        image = services.storage.get_cover(track_id)
-        if image is None:
-            raise HTTPException(404, "This track has no cover art.")
-        kind = "image/png" if image.startswith(b"\x89PNG") else "image/jpeg"
-        return Response(image, media_type=kind, headers={"X-Content-Type-Options": "nosniff"})
-
+    Parameters
+    ----------
+    source : Source or Services
+        What answers; services stand for the live library.
+    access : Access
+        Who may ask; everybody by default.
+    """
+    api = FastAPI(
+        title="Kindred",
+        version=kindred.__version__,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    errors.install(api)
+    api.add_middleware(Requests)
+    if isinstance(source, Services):
+        source = LibrarySource(source)
+    api.include_router(build_routes(source, access))
     return api
+
+
+def standalone(api: FastAPI) -> Starlette:
+    """The API alone, at ``/api``, as `kindred api` serves it."""
+    app = Starlette(routes=[Mount("/api", api)], middleware=[Middleware(Requests)])
+    errors.install(app)
+    return app
 
 
 def audio_route(services: Services) -> Route:
@@ -128,4 +84,5 @@ def audio_route(services: Services) -> Route:
         return FileResponse(path, media_type=media_type, headers=headers)
 
     endpoint: Callable[[Request], Awaitable[Response]] = audio
-    return Route("/audio/{track_id}", endpoint, methods=["GET", "HEAD"])
+    # An id may hold a slash, which servers have decoded by now.
+    return Route("/audio/{track_id:path}", endpoint, methods=["GET", "HEAD"])

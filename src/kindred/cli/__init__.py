@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 import kindred
-from kindred.cli import artifacts, evaluate, library, models, program, storage
+from kindred.cli import api, artifacts, evaluate, library, models, program, storage
 from kindred.cli.common import Group
 
 
@@ -31,6 +31,7 @@ for command in (
     models.models,
     storage.storage,
     artifacts.artifacts,
+    api.api,
     program.serve,
     program.doctor,
     program.job,

@@ -1,10 +1,19 @@
-"""Reports of retrieval on disk: arrays and one JSON text in an ``.npz`` file, nothing pickled."""
+"""Reports of retrieval as files: whole, to be opened again, and as tables for other programs.
+
+A whole report is an ``.npz`` file of arrays and one JSON text, with nothing pickled. Tables are CSV
+in UTF-8 with the line ends of RFC 4180; a text that a spreadsheet could take for a formula gets a
+leading apostrophe.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-import os
+import re
 import zipfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -14,9 +23,11 @@ import numpy as np
 from kindred.errors import QueryError
 from kindred.evaluation.hubness import Hubness
 from kindred.evaluation.report import Mean, Measure, RetrievalReport, Variant
+from kindred.storage.whole_files import replacing
 
 _ROWS = ("class_of", "cluster_of", "macro_of")
 _TABLES = ("values", "chance", "ceiling", "top")
+_FORMULA = re.compile(r"['\s]*[=+\-@＝＋－＠]")
 
 
 def save_report(path: Path, report: RetrievalReport) -> None:
@@ -39,10 +50,8 @@ def save_report(path: Path, report: RetrievalReport) -> None:
     for name, variant in report.variants.items():
         arrays |= {f"{name}/{table}": getattr(variant, table) for table in _TABLES}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as out:
+    with replacing(path) as out:
         np.savez_compressed(out, text=np.array(text), **arrays)
-    os.replace(temporary, path)
 
 
 def load_report(path: Path) -> RetrievalReport:
@@ -54,17 +63,22 @@ def load_report(path: Path) -> RetrievalReport:
         When it is not on this machine, or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as kept:
-            arrays = dict(kept)
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
+            return _report(dict(kept))
     except FileNotFoundError as error:
         raise QueryError(
             f"The answers of this evaluation are not on this machine ({path}). Run it again here."
         ) from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         raise QueryError(f"{path} is damaged ({error}). Run the evaluation again.") from error
+
+
+def _report(arrays: dict[str, Any]) -> RetrievalReport:
     content = json.loads(str(arrays["text"]))
     hubness = content["hubness"] | {"hubs": [tuple(hub) for hub in content["hubness"]["hubs"]]}
-    plain = {
+    plain: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in content["plain"].items()
     }
@@ -91,3 +105,71 @@ def _measure(kept: dict[str, Any]) -> Measure:
             for side, mean in kept.items()
         }
     )
+
+
+def class_csv(reports: Sequence[RetrievalReport]) -> str:
+    """One row a report, variant and class: its tracks, works, queries and mean measures."""
+    return _csv(
+        {"system": report.name, "variant": variant} | row
+        for report in reports
+        for variant in report.variants
+        for row in report.per_class(variant)
+    )
+
+
+def query_csv(reports: Sequence[RetrievalReport], titles: Mapping[str, str]) -> str:
+    """One row a report, variant and query: its measures, its hits, and the ids that were found.
+
+    Parameters
+    ----------
+    reports : sequence of RetrievalReport
+    titles : mapping of str to str
+        By track id; a track that is missing has no title.
+
+    Returns
+    -------
+    str
+        ``hits`` is a text of 1 and 0, the first answer first, e.g. ``h10100``.
+    """
+    return _csv(
+        {
+            "system": report.name,
+            "variant": name,
+            "track_id": report.ids[row],
+            "title": titles.get(report.ids[row], ""),
+            "label": report.classes[report.class_of[row]],
+            **dict(zip(report.measure_names, variant.values[row].round(9).tolist(), strict=True)),
+            "hits": "h" + "".join("01"[hit] for hit in hits(report, variant, row)),
+            **{f"answer_{n}": item for n, item in enumerate(answer(report, variant, row), 1)},
+        }
+        for report in reports
+        for name, variant in report.variants.items()
+        for row in np.flatnonzero(~np.isnan(variant.values[:, 0])).tolist()
+    )
+
+
+def answer(report: RetrievalReport, variant: Variant, row: int) -> list[str]:
+    """Ids of what was found first for a query, given its row."""
+    return [report.ids[found] for found in variant.top[row] if found >= 0]
+
+
+def hits(report: RetrievalReport, variant: Variant, row: int) -> list[bool]:
+    """Whether each of these is relevant."""
+    found = variant.top[row][variant.top[row] >= 0]
+    of_query = report.class_of[row]
+    return [bool(of_query >= 0 and label == of_query) for label in report.class_of[found]]
+
+
+def _csv(rows: Iterable[dict[str, Any]]) -> str:
+    """Rows as CSV; the columns are those of all rows, as they first come."""
+    made = list(rows)
+    names = list(dict.fromkeys(name for row in made for name in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, restval="")
+    writer.writeheader()
+    writer.writerows({name: _guarded(value) for name, value in row.items()} for row in made)
+    return out.getvalue()
+
+
+def _guarded(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value

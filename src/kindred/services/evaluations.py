@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import shutil
 import subprocess
@@ -113,7 +114,7 @@ class Run:
         """What was evaluated, and when, in words."""
         options, names = self.body["options"], [item["name"] for item in self.body["reports"]]
         what = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-        when = self.body["created_at"][:16].replace("T", " ")
+        when = self.body["created_at"][:19].replace("T", " ")
         return f"{what} · {options['label']} · k {options['k']} · {when} UTC"
 
     def document(self) -> dict[str, Any]:
@@ -196,15 +197,17 @@ class Evaluations:
                 return None
             if count > 1 and all(item.variants[variant].queries for item in reports):
                 comparisons[variant] = _brief(compare(reports, variant=variant, seed=options.seed))
-        run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+        now = datetime.now(UTC)
+        run_id = f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}-{uuid.uuid4().hex[:4]}"
         body = facts | {
             "run_id": run_id,
-            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created_at": now.isoformat(timespec="seconds"),
             "duration_s": round(time.monotonic() - start, 3),
             "starred": False,
             "reports": [report.to_dict() for report in reports],
             "comparisons": comparisons,
         }
+        body = json.loads(json.dumps(body))  # as it will be read again
         try:
             for number, report in enumerate(reports):
                 save_report(self._file(run_id, number), report)

@@ -1,167 +1,158 @@
-"""Unit vectors in a memory-mapped file, and exact cosine search over them: the oracle.
+"""The base of a snapshot on disk: written whole, opened mapped.
 
-Rows are unit vectors ordered by ``track_id``, so a dot product is the cosine and row order is tie
-order. A matrix product in float32 may differ in its last bits from row to row even where rows are
-equal, so the few best rows are scored again, one by one in float64: equal vectors get equal
-scores, and the same query always gives the same answer.
+A space has one base: all its vectors at one version, ``<version>.f32``::
+
+    float32 [n, dims] | uint64 [n] where each id ends | the ids as UTF-8, one after the other
+
+and ``<version>.json``, which comes last and marks it as whole. An approximate index lies beside it.
+What changed since is read from the database, so that adding a track does not write a million
+others; a new base is written from the old one and the changes once these are many.
+
+Several processes may read while others write: files are renamed into place and removed, never
+changed, and who has one mapped keeps it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import mmap
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
+import time
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kindred.errors import StorageError
-from kindred.storage.records import Hit
+from kindred.storage.snapshot import Base, Snapshot, checked, rescore, top_rows
+from kindred.storage.track_ids import TrackIds
+from kindred.storage.whole_files import replacing
 
-#: How far a float32 score may lie from the exact one (512 products of numbers below 1).
-_ROUNDING = 1e-5
+__all__ = [
+    "Base", "Snapshot", "alone", "open_snapshot", "read_snapshot", "rescore", "top_rows",
+    "write_snapshot",
+]  # fmt: skip
 
-
-def rescore(
-    matrix: NDArray[np.float32], rows: NDArray[np.intp], query: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """Cosine of some rows with a unit query, each row on its own, in float64."""
-    products = matrix[rows].astype(np.float64) * query.astype(np.float64)
-    scores: NDArray[np.float64] = np.clip(products.sum(axis=1), -1.0, 1.0)
-    return scores
-
-
-def top_rows(
-    matrix: NDArray[np.float32],
-    query: NDArray[np.float32],
-    k: int,
-    *,
-    allowed: NDArray[np.bool_] | None = None,
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Rows with the largest cosine, best first, ties by row.
-
-    Parameters
-    ----------
-    matrix : float32 [n, dims]
-        Unit rows.
-    query : float32 [dims]
-        Unit vector.
-    k : int
-        At most this many rows.
-    allowed : bool [n], optional
-        Rows that may answer.
-
-    Returns
-    -------
-    rows : intp [m], scores : float64 [m]
-        ``m = min(k, number of allowed rows)``.
-    """
-    candidates = np.arange(len(matrix)) if allowed is None else np.flatnonzero(allowed)
-    if k < 1 or not len(candidates):
-        return np.zeros(0, np.intp), np.zeros(0, np.float64)
-    # A selective filter is cheaper gathered; a loose one is cheaper masked afterwards.
-    if allowed is not None and len(candidates) < len(matrix) // 4:
-        scores = matrix[candidates] @ query
-    else:
-        scores = (matrix @ query)[candidates]
-    if k < len(candidates):
-        kth = np.partition(scores, len(scores) - k)[len(scores) - k]
-        candidates = candidates[scores >= kth - _ROUNDING]
-    exact = rescore(matrix, candidates, query)
-    order = np.lexsort((candidates, -exact))[:k]
-    return candidates[order], exact[order]
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A space's track vectors at one version: ids and float32 [n, dims], row by row."""
-
-    version: int
-    track_ids: list[str]
-    matrix: NDArray[np.float32]
-    path: Path
-
-    @cached_property
-    def rows(self) -> dict[str, int]:
-        """Row of each track."""
-        return {track_id: row for row, track_id in enumerate(self.track_ids)}
-
-    def mask(
-        self, track_ids: Iterable[str] | None, exclude: Iterable[str]
-    ) -> NDArray[np.bool_] | None:
-        """Rows that may answer, or ``None`` when all may.
-
-        ``track_ids`` are the only ones allowed (``None``: all), ``exclude`` are then removed.
-        """
-        out = [self.rows[item] for item in exclude if item in self.rows]
-        if track_ids is None:
-            if not out:
-                return None
-            mask = np.ones(len(self.track_ids), np.bool_)
-        else:
-            mask = np.zeros(len(self.track_ids), np.bool_)
-            mask[[self.rows[item] for item in track_ids if item in self.rows]] = True
-        mask[out] = False
-        return mask
-
-    def hits(self, rows: NDArray[np.intp], scores: NDArray[np.float64]) -> list[Hit]:
-        """Rows and scores as records."""
-        return [
-            Hit(self.track_ids[row], float(score)) for row, score in zip(rows, scores, strict=True)
-        ]
+_FORMAT = 2
+_LOCK = "build.lock"
+#: Unfinished files of processes that were killed are removed after this many seconds.
+_LEFT_OVER = 3_600
 
 
 def write_snapshot(
-    folder: Path, version: int, dims: int, rows: Iterable[tuple[str, bytes]]
+    folder: Path,
+    version: int,
+    dims: int,
+    rows: Iterable[tuple[str, bytes]],
+    *,
+    prepare: Callable[[Snapshot], object] | None = None,
 ) -> Snapshot:
-    """Write vectors as ``<version>.f32`` and ``<version>.json``, each renamed into place.
+    """Write vectors as a base and return it as a snapshot.
 
-    The JSON file comes last and marks the snapshot as whole. Older versions are removed; readers
-    that have them mapped keep them.
+    Memory holds the ids alone. Bases of other versions are removed; readers that have them mapped
+    keep them.
+
+    Parameters
+    ----------
+    rows : iterable of (track_id, bytes)
+        Every track of the space, ordered by ``track_id``, and its unit vector as float32.
+    prepare : callable, optional
+        Called before others can see the base: builds the index that shall lie beside it.
+
+    Raises
+    ------
+    StorageError
+        When a vector has the wrong length.
+    OSError
+        When the disk is full or cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    vectors, ids = folder / f"{version}.f32", folder / f"{version}.json"
-    marker = f".{os.getpid()}.tmp"
-    track_ids: list[str] = []
-    with open(f"{vectors}{marker}", "wb") as out:
+    path, marker = folder / f"{version}.f32", folder / f"{version}.json"
+    ends, text = array("Q"), bytearray()
+    with replacing(path) as out:
         for track_id, blob in rows:
-            if len(blob) != 4 * dims:
-                raise StorageError(
-                    f"The vector of track {track_id} has {len(blob)} bytes, not {4 * dims}."
-                    " Remove the track and ingest its file again."
-                )
-            out.write(blob)
-            track_ids.append(track_id)
-    with open(f"{ids}{marker}", "w", encoding="utf-8") as out_ids:
-        json.dump({"dims": dims, "track_ids": track_ids}, out_ids)
-    os.replace(f"{vectors}{marker}", vectors)
-    os.replace(f"{ids}{marker}", ids)
+            out.write(checked(track_id, blob, dims))
+            text += track_id.encode()
+            ends.append(len(text))
+        out.write(ends.tobytes())
+        out.write(text)
+        size = out.tell()
+        out.flush()
+        snapshot = _map(out, path, version, dims, len(ends))
+    if prepare is not None:
+        prepare(snapshot)
+    content = {"format": _FORMAT, "dims": dims, "rows": len(ends), "size": size}
+    with replacing(marker) as out:
+        out.write(json.dumps(content).encode())
+    _sweep(folder, version)
+    return snapshot
+
+
+def _sweep(folder: Path, version: int) -> None:
+    """Remove what belongs to other versions, and what killed processes left unfinished."""
     for old in folder.iterdir():
-        if old.name.split(".")[0] not in (str(version), "") and not old.name.endswith(".tmp"):
-            old.unlink(missing_ok=True)
-    return _map(folder, version, dims, track_ids)
+        with contextlib.suppress(FileNotFoundError):  # another process sweeps as well
+            if old.name.endswith(".tmp"):
+                if time.time() - old.stat().st_mtime > _LEFT_OVER:
+                    old.unlink()
+            elif old.name.split(".")[0] not in (str(version), _LOCK.split(".", maxsplit=1)[0]):
+                old.unlink()
 
 
 def read_snapshot(folder: Path, version: int, dims: int) -> Snapshot | None:
-    """Open a snapshot, or return ``None`` when it is missing or not whole."""
+    """Open the base of one version, or return ``None`` when it is missing or not whole."""
+    path = folder / f"{version}.f32"
     try:
         content = json.loads((folder / f"{version}.json").read_text("utf-8"))
-        if content["dims"] != dims:
+        if content["format"] != _FORMAT or content["dims"] != dims:
             return None
-        return _map(folder, version, dims, content["track_ids"])
-    except (OSError, ValueError, KeyError):
+        with open(path, "rb") as file:
+            if content["size"] != file.seek(0, os.SEEK_END):
+                return None
+            return _map(file, path, version, dims, content["rows"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _map(folder: Path, version: int, dims: int, track_ids: list[str]) -> Snapshot:
-    path = folder / f"{version}.f32"
-    shape = (len(track_ids), dims)
-    matrix = (
-        np.memmap(path, np.float32, "r", shape=shape).view(np.ndarray)
-        if track_ids  # an empty file cannot be mapped
-        else np.zeros(shape, np.float32)
-    )
-    return Snapshot(version, track_ids, matrix, path)
+def open_snapshot(folder: Path, version: int, dims: int) -> Snapshot | None:
+    """Open the newest whole base that is not newer than ``version``, or return ``None``.
+
+    What changed after ``snapshot.version`` is then given to :meth:`Snapshot.updated`.
+    """
+    for _ in range(2):  # a base may be replaced by the next one between listing and opening
+        found = [int(path.stem) for path in folder.glob("*.json") if path.stem.isdecimal()]
+        for number in sorted((item for item in found if item <= version), reverse=True):
+            snapshot = read_snapshot(folder, number, dims)
+            if snapshot is not None:
+                return snapshot
+    return None
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[bool]:
+    """Whether no other thread or process is building in this folder; holds the place if so."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _map(file: IO[bytes], path: Path, version: int, dims: int, rows: int) -> Snapshot:
+    """Map an open file: whoever removes it now takes nothing away."""
+    empty = not file.seek(0, os.SEEK_END)  # which cannot be mapped
+    mapped = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    whole, text = memoryview(mapped), (4 * dims + 8) * rows
+    matrix = np.frombuffer(whole, np.float32, rows * dims).reshape(rows, dims)
+    ids = TrackIds(whole[4 * dims * rows : text].cast("Q"), whole[text:])
+    return Snapshot(version, Base(version, ids, matrix, path))

@@ -19,6 +19,7 @@ from kindred.ui.player import PlayerTrack, encode_peaks, static_text
 
 Action = Literal["more", "less", "play", "remove"]
 Kind = Literal["results", "query"]
+Verdict = Literal["hit", "miss", ""]
 
 MAX_CARDS = 100
 """More than this is not looked through; the caller pages."""
@@ -59,6 +60,10 @@ class CardItem:
         As in :class:`~kindred.ui.player.PlayerTrack`.
     rank : int or None
         1 for the nearest.
+    verdict : {"hit", "miss", ""}
+        Whether the track is a right answer, drawn as a mark that is readable without colour.
+    note : str
+        What more is to be said of it here; stands beside the mark.
     """
 
     track_id: str
@@ -77,6 +82,8 @@ class CardItem:
     url: str = ""
     path: str = ""
     rank: int | None = None
+    verdict: Verdict = ""
+    note: str = ""
 
     @property
     def subtitle(self) -> str:
@@ -113,6 +120,8 @@ class CardItem:
             "peaks": encode_peaks(self.peaks),
             "url": self.url,
             "rank": self.rank,
+            "verdict": self.verdict,
+            "note": self.note,
         }
 
 

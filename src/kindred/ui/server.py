@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -33,12 +34,21 @@ def find_script() -> Path:
     raise ConfigError("app.py was not found. Run `kindred serve` in the Kindred folder.")
 
 
-def create_app(services: Services) -> Any:
-    """Build the ASGI application."""
+def create_app(services: Services, *, host: str = "127.0.0.1") -> Any:
+    """Build the ASGI application.
+
+    Parameters
+    ----------
+    services : Services
+    host : str
+        Where it will listen. Beyond localhost the API is closed until there is a key; pages and
+        audio are not behind it.
+    """
     import streamlit as st
     from starlette.routing import Mount
     from streamlit.runtime.pages_manager import PagesManager
 
+    from kindred.api.access import Access
     from kindred.api.app import audio_route, create_api
     from kindred.ui import context
 
@@ -54,9 +64,10 @@ def create_app(services: Services) -> Any:
         yield
         services.close()
 
+    access = Access.at(host, services.settings.api_key)
     return st.App(
         find_script(),
-        routes=[Mount("/api", create_api(services)), audio_route(services)],
+        routes=[Mount("/api", create_api(services, access)), audio_route(services)],
         lifespan=lifespan,
     )
 
@@ -69,21 +80,22 @@ def serve(services: Services, *, host: str, port: int) -> None:
     ConfigError
         When the address is taken.
     """
-    import socket
-
     import uvicorn
 
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ConfigError(
-                f"Cannot listen on {host}:{port} ({error.strerror}). Stop what is there, or choose"
-                " another port with --port or KINDRED_PORT."
-            ) from error
+    from kindred.api import logs
+    from kindred.api.access import Access
+    from kindred.api.serving import check_address
+
+    check_address(host, port)
+    logs.to_stderr("kindred.api")
+    if Access.at(host, services.settings.api_key).is_closed:
+        print(
+            f"The API is closed: {host} is reached from other machines and KINDRED_API_KEY is not"
+            " set. Pages and audio are open to all who reach them.",
+            file=sys.stderr,
+        )
     uvicorn.run(
-        create_app(services),
+        create_app(services, host=host),
         host=host,
         port=port,
         log_level="warning",

@@ -9,6 +9,9 @@ const ACTIONS = {
   less: ["less", "Less like this"],
   remove: ["remove", "Remove"],
 };
+ICONS.hit = "M9.3 17.6 4.4 12.7l1.4-1.4 3.5 3.5 8.9-8.9 1.4 1.4z";
+ICONS.miss = "m6.4 5 5.6 5.6L17.6 5 19 6.4 13.4 12l5.6 5.6-1.4 1.4-5.6-5.6L6.4 19 5 17.6l5.6-5.6L5 6.4z";
+const VERDICTS = { hit: "Hit", miss: "Miss" };
 const REASONS = ["timbre", "harmony", "rhythm", "dynamics"];
 
 const trackOf = ({ track_id, title, subtitle, url, cover, peaks, duration }) =>
@@ -66,9 +69,10 @@ class Card {
     chip(item.format, "Format");
     const line = make("div", { class: "line" }, this.wave.element, this.time);
 
+    const verdict = this.verdict(item.verdict, item.note);
     const body = kind === "query"
-      ? [make("div", { class: "beside" }, words, chips, line, this.buttons(item, name))]
-      : [head, line, chips.childElementCount ? chips : null, this.why(item.reasons), this.buttons(item, name)];
+      ? [make("div", { class: "beside" }, words, verdict, chips, line, this.buttons(item, name))]
+      : [verdict, head, line, chips.childElementCount ? chips : null, this.why(item.reasons), this.buttons(item, name)];
     if (kind === "query") body.unshift(cover);
 
     this.element = make("li", { class: "item" },
@@ -77,6 +81,14 @@ class Card {
     if (item.selected) this.article.toggleAttribute("data-selected", true);
     this.name = name;
     this.setState(deck.state);
+  }
+
+  /** A mark beside its word, which is read aloud and needs no colour to be understood. */
+  verdict(value, note) {
+    const word = VERDICTS[value];
+    if (!word && !note) return null;
+    return make("p", { class: `verdict ${word ? value : ""}`, dir: "auto" },
+      word ? icon(value) : null, word ? make("b", {}, word) : null, note ? make("span", { title: note }, note) : null);
   }
 
   similarity(value) {
