@@ -233,15 +233,18 @@ class Stores:
                     for space, count in first.spaces()
                     if count
                 }
-            files = self._carry(first, second) if migrate and not cancelled() else 0
+            files = 0
+            if not cancelled():
+                files = self._carry(first, second) if migrate else _adopted(first, second)
         return Moved(report, verification, answers, files)
 
     def _carry(self, source: LibraryStore, target: LibraryStore) -> int:
         """Have the files on record known on this machine's side of the other store too."""
         from kindred.storage.replicate import carry_machine
 
+        there = {key for key, entry in target.entries("tracks").items() if not entry.deleted}
         with self._side(source) as one, self._side(target) as other:
-            return carry_machine(one, other, tracks=set(target.entries("tracks")))
+            return carry_machine(one, other, tracks=there)
 
     @contextmanager
     def _side(self, store: LibraryStore) -> Iterator[LocalBackend]:
@@ -263,3 +266,10 @@ class Stores:
         from kindred.storage.replicate import resolve
 
         resolve(self.storage, conflict_id, keep=keep)
+
+
+def _adopted(*stores: LibraryStore) -> int:
+    """Put audio that came with the rows of a local library on record, so that it plays."""
+    from kindred.storage.replicate import adopt_audio
+
+    return sum(adopt_audio(store) for store in stores if isinstance(store, LocalBackend))

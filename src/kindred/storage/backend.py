@@ -54,6 +54,8 @@ class LibraryStore(ABC):
 
     name: str
     """Kind of the store: ``"local"``, ``"postgres"`` or ``"astra"``."""
+    store_audio: bool = True
+    """Whether uploaded audio is kept in it."""
 
     @property
     @abstractmethod

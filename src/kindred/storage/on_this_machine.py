@@ -60,7 +60,7 @@ class OnThisMachine(SharedReads, MachineStore):
     def upload_audio(self, content_hash: str, source: Path, *, suffix: str) -> str:
         path = self.local.upload_audio(content_hash, source, suffix=suffix)
         key = f"{content_hash}{suffix}"
-        if getattr(self.remote, "store_audio", True):
+        if self.remote.store_audio:
             known = self.entries("audio", [key]).get(key)
             if known is None or known.deleted:
                 self.write_rows([rows.make(Audio(content_hash, suffix, Path(path).read_bytes()))])

@@ -29,6 +29,9 @@ from kindred.storage.records import (
     TrackVectors,
 )
 
+#: Fields of a track and what they are while nothing is known.
+_TRACK = {name: value for name, value in vars(Track("")).items() if name != "paths"}
+
 
 def now() -> int:
     """The time, in microseconds of UTC since 1970."""
@@ -89,12 +92,14 @@ def _packed(value: Any) -> bytes:
 def _plain(record: Record) -> list[Any]:
     """A record as a list of plain values, the same for equal records."""
     if isinstance(record, Track):
+        # Without what is left empty, so that a field added one day changes no digest.
         values = {
-            item.name: getattr(record, item.name)
-            for item in dataclasses.fields(record)
-            if item.name != "paths"
+            name: getattr(record, name)
+            for name, default in _TRACK.items()
+            if getattr(record, name) != default
         }
-        values["duration"] = float(record.duration)
+        if "duration" in values:
+            values["duration"] = float(record.duration)
         return [[name, _ordered(value)] for name, value in sorted(values.items())]
     if isinstance(record, TrackVectors):
         item = record.embedding
@@ -118,7 +123,7 @@ def _ordered(value: Any) -> Any:
 def _record(kind: Kind, body: list[Any]) -> Record:
     if kind == "tracks":
         values = dict(body)
-        return Track(**(values | {"extra": dict(values["extra"])}))
+        return Track(**(values | {"extra": dict(values.get("extra", ()))}))
     if kind == "covers":
         return Cover(*body)
     if kind == "embeddings":
