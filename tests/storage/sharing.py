@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from kindred.storage import rows
-from kindred.storage.cache import Cache
 from kindred.storage.local import LocalBackend
 from kindred.storage.records import KINDS, Document, Embedding, Entry, Row, Track, TrackVectors
 from kindred.storage.retry import Breaker
-from kindred.storage.shared import SharedBackend
+from kindred.storage.shared.backend import SharedBackend
+from kindred.storage.shared.cache import Cache
 from tests.contracts.test_storage_backend import SPACE, unit
 from tests.doubles.faulty import FaultyStore
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import diskcache
 import pytest
 
-from kindred.storage.cache import Cache, PlainDisk
+from kindred.storage.shared.cache import Cache, PlainDisk
 
 MIB = 1 << 20
 

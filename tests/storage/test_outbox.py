@@ -19,11 +19,11 @@ import pytest
 
 from kindred.errors import StorageError, StorageUnavailable
 from kindred.storage import rows
-from kindred.storage.delivery import Delivery
 from kindred.storage.local import LocalBackend
-from kindred.storage.outbox import Change, DamagedParcel, Outbox
 from kindred.storage.records import Audio, Document, FileRecord, Row, Track
-from kindred.storage.shared import SharedBackend
+from kindred.storage.shared.backend import SharedBackend
+from kindred.storage.shared.delivery import Delivery
+from kindred.storage.shared.outbox import Change, DamagedParcel, Outbox
 from tests.doubles.faulty import FaultyStore
 from tests.storage.sharing import far_end, machine, note, same, track_rows, values
 

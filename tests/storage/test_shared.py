@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from kindred.errors import StorageError, StorageUnavailable
-from kindred.storage import mirror as mirrors
 from kindred.storage import replicate, rows
 from kindred.storage.local import LocalBackend
 from kindred.storage.records import (
@@ -27,7 +26,8 @@ from kindred.storage.records import (
     Track,
     TrackFilter,
 )
-from kindred.storage.shared import SharedBackend
+from kindred.storage.shared import mirror as mirrors
+from kindred.storage.shared.backend import SharedBackend
 from tests.contracts.test_storage_backend import SPACE, fill, unit
 from tests.doubles.faulty import FaultyStore
 from tests.storage.sharing import Hours, everything, far_end, machine, note, same, values

@@ -9,9 +9,9 @@ import pytest
 
 import tests.contracts.test_storage_backend as contract
 from kindred.storage.backend import StorageBackend
-from kindred.storage.cache import Cache
 from kindred.storage.local import LocalBackend
-from kindred.storage.shared import SharedBackend
+from kindred.storage.shared.backend import SharedBackend
+from kindred.storage.shared.cache import Cache
 from tests.doubles.faulty import FaultyStore
 
 store = contract.store

@@ -18,12 +18,12 @@ import pytest
 
 from kindred.storage.astra.backend import AstraStore
 from kindred.storage.backend import LibraryStore
-from kindred.storage.cache import Cache
 from kindred.storage.local import LocalBackend
 from kindred.storage.postgres.backend import PostgresStore
 from kindred.storage.records import FileRecord, TrackFilter
 from kindred.storage.retry import Breaker
-from kindred.storage.shared import SharedBackend
+from kindred.storage.shared.backend import SharedBackend
+from kindred.storage.shared.cache import Cache
 from tests.contracts.test_storage_backend import SPACE, fill, unit
 from tests.doubles.data_api import DataApiDouble
 from tests.doubles.postgres import PostgresServer, shared_server

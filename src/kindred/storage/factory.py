@@ -29,8 +29,8 @@ def open_storage(settings: Settings) -> StorageBackend:
     """
     if settings.storage_backend == "local":
         return LocalBackend(settings.library, ann_threshold=settings.ann_threshold)
-    from kindred.storage.cache import Cache
-    from kindred.storage.shared import SharedBackend
+    from kindred.storage.shared.backend import SharedBackend
+    from kindred.storage.shared.cache import Cache
 
     remote = open_store(settings, settings.storage_backend)
     local = local_side(settings, remote)

@@ -25,8 +25,8 @@ from kindred.errors import StorageError
 from kindred.storage import rows
 from kindred.storage.backend import LibraryStore
 from kindred.storage.local import LocalBackend
-from kindred.storage.outbox import Outbox
 from kindred.storage.records import Entry, Kind
+from kindred.storage.shared.outbox import Outbox
 
 #: Called with rows done, rows to do, and their kind.
 Progress = Callable[[int, int, str], None]

@@ -1,8 +1,8 @@
 """Reading a remote library from this machine: from the library, else from the machine's copy.
 
 While the library does not answer, or while a write waits that it has not received, the copy answers
-(:mod:`kindred.storage.mirror`). So one's own writes are always seen. Tracks come with the paths of
-their files on this machine, or with the place where their kept audio will lie.
+(:mod:`kindred.storage.shared.mirror`). So one's own writes are always seen. Tracks come with the
+paths of their files on this machine, or with the place where their kept audio will lie.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import StorageUnavailable
 from kindred.storage import rows
 from kindred.storage.backend import LibraryStore, check_query
-from kindred.storage.cache import Cache
 from kindred.storage.local import LocalBackend
-from kindred.storage.mirror import Mirror
-from kindred.storage.outbox import Change, Outbox
-from kindred.storage.reading import Reading, by_content
 from kindred.storage.records import Document, Entry, Hit, Kind, Row, Track, TrackFilter
 from kindred.storage.retry import Breaker, or_away
+from kindred.storage.shared.cache import Cache
+from kindred.storage.shared.mirror import Mirror
+from kindred.storage.shared.outbox import Change, Outbox
+from kindred.storage.shared.reading import Reading, by_content
 
 T = TypeVar("T")
 _TITLES = {"postgres": "Postgres", "astra": "Astra DB"}

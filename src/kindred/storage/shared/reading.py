@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from kindred.embeddings.space import EmbeddingSpace
 from kindred.storage import rows
 from kindred.storage.backend import LibraryStore
-from kindred.storage.cache import Cache
 from kindred.storage.records import Entry, Hit, Kind, Row, Track, TrackFilter
+from kindred.storage.shared.cache import Cache
 
 T = TypeVar("T")
 #: Seconds for which what may change at any time is remembered.

@@ -1,14 +1,14 @@
 """A remote library as this machine uses it: bearable when it fails.
 
 Reads
-    The library answers, and else this machine's copy (:mod:`kindred.storage.shared_reads`), which
+    The library answers, and else this machine's copy (:mod:`kindred.storage.shared.reads`), which
     :meth:`SharedBackend.status` says.
 Writes
     Go into the outbox and the copy, then to the library. A call returns normally when its write has
-    to wait, and raises when the library refuses it (:mod:`kindred.storage.delivery`).
+    to wait, and raises when the library refuses it (:mod:`kindred.storage.shared.delivery`).
 Machine
     Files, quarantine, jobs and downloaded audio never leave this machine
-    (:mod:`kindred.storage.on_this_machine`).
+    (:mod:`kindred.storage.shared.machine`).
 
 Calls are retried where their store has not done so, and a circuit breaker keeps everybody from
 asking a store that is away (:mod:`kindred.storage.retry`). One thread sends what waits and asks
@@ -24,16 +24,16 @@ from contextlib import contextmanager
 from kindred.errors import StorageError, StorageUnavailable
 from kindred.storage import rows
 from kindred.storage.backend import LibraryStore, StorageBackend, StorageStatus, check_vectors
-from kindred.storage.cache import Cache
-from kindred.storage.delivery import Delivery
-from kindred.storage.errand import Errand
 from kindred.storage.local import LocalBackend
-from kindred.storage.mirror import Progress
-from kindred.storage.on_this_machine import OnThisMachine
-from kindred.storage.outbox import Change, ParcelNote
 from kindred.storage.records import Document, Row
 from kindred.storage.replicate.conflict import COLLECTION as CONFLICTS
 from kindred.storage.retry import Breaker, or_away
+from kindred.storage.shared.cache import Cache
+from kindred.storage.shared.delivery import Delivery
+from kindred.storage.shared.errand import Errand
+from kindred.storage.shared.machine import OnThisMachine
+from kindred.storage.shared.mirror import Progress
+from kindred.storage.shared.outbox import Change, ParcelNote
 
 logger = logging.getLogger(__name__)
 

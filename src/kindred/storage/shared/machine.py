@@ -14,7 +14,7 @@ from kindred.errors import StorageError, StorageUnavailable
 from kindred.storage import rows
 from kindred.storage.backend import MachineStore
 from kindred.storage.records import Audio, FileRecord, JobRecord, QuarantineRecord
-from kindred.storage.shared_reads import SharedReads
+from kindred.storage.shared.reads import SharedReads
 
 
 class OnThisMachine(SharedReads, MachineStore):

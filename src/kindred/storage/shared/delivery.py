@@ -21,12 +21,12 @@ from filelock import FileLock, Timeout
 from kindred.errors import KindredError, StorageUnavailable
 from kindred.storage import rows
 from kindred.storage.backend import LibraryStore
-from kindred.storage.mirror import Mirror, Progress
-from kindred.storage.outbox import Change, DamagedParcel, Outbox, Parcel
 from kindred.storage.records import Entry, Kind, Row, Track
 from kindred.storage.replicate.conflict import Version, document
 from kindred.storage.replicate.moves import track_of
 from kindred.storage.retry import Breaker, or_away
+from kindred.storage.shared.mirror import Mirror, Progress
+from kindred.storage.shared.outbox import Change, DamagedParcel, Outbox, Parcel
 
 logger = logging.getLogger(__name__)
 
