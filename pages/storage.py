@@ -12,7 +12,7 @@ from kindred.services import Services
 from kindred.services.stores import STORES, StoreState
 from kindred.storage.cost import Prices, estimate
 from kindred.storage.records import Kind
-from kindred.storage.shared import SharedBackend
+from kindred.storage.shared.backend import SharedBackend
 from kindred.ui import frame
 from kindred.ui.jobs import show_jobs, start
 

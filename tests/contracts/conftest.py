@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from kindred.storage.backend import StorageBackend
-from kindred.storage.cache import Cache
 from kindred.storage.local import LocalBackend
-from kindred.storage.shared import SharedBackend
+from kindred.storage.shared.backend import SharedBackend
+from kindred.storage.shared.cache import Cache
 from tests.doubles.data_api import DataApiDouble
 from tests.doubles.postgres import shared_server
 

@@ -155,7 +155,7 @@ def conflicts(keep: tuple[str, str] | None, as_json: bool) -> None:
 @as_json_option
 def deliver(as_json: bool) -> None:
     """Send the writes that wait for the store, and list those it refused."""
-    from kindred.storage.shared import SharedBackend
+    from kindred.storage.shared.backend import SharedBackend
 
     with open_services(notice=False) as services:
         store = services.storage

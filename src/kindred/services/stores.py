@@ -162,7 +162,7 @@ class Stores:
 
     def _send_what_waits(self, *names: str) -> None:
         """Let writes that wait in the outbox go first: they are part of the library."""
-        from kindred.storage.shared import SharedBackend
+        from kindred.storage.shared.backend import SharedBackend
 
         if self.storage.name in names and isinstance(self.storage, SharedBackend):
             self.storage.deliver()
