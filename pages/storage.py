@@ -73,7 +73,8 @@ def buttons(services: Services, state: StoreState) -> None:
     try:
         if making:
             with st.spinner("Making tables"):
-                st.success(f"Ready: {services.stores.init(state.name)}")
+                services.stores.init(state.name)
+            st.rerun()
         if checking:
             with st.spinner("Checking"):
                 checks = services.stores.check(state.name)
@@ -207,7 +208,10 @@ def cache(services: Services) -> None:
 def cost(services: Services) -> None:
     """What a library of some size takes and costs."""
     st.subheader("What it takes")
-    tracks = services.storage.count_tracks()
+    try:
+        tracks = services.storage.count_tracks()
+    except KindredError:  # said above
+        tracks = 0
     with st.container(horizontal=True):
         count = st.number_input("Tracks", 0, 100_000_000, max(tracks, 1_000), step=1_000)
         dims = st.number_input("Dimensions", 1, 4096, 512)
@@ -236,7 +240,7 @@ def cost(services: Services) -> None:
 
 def page() -> None:
     """Draw the page."""
-    services = frame.begin("Storage", "Where the library is kept, and how to move it.")
+    services = frame.begin("Storage", "Where the library is kept, and how to move it.", mends=True)
     show_jobs(services)
     with st.spinner("Asking the stores"):
         states = services.stores.overview()

@@ -23,16 +23,24 @@ from kindred.ui.server import is_served
 _ICON = str(Path(__file__).parent / "static" / "icon.png")
 
 
-def begin(title: str, caption: str) -> Services:
-    """Draw a page's head and return the services; stop the page when the library cannot open."""
+def begin(title: str, caption: str, *, mends: bool = False) -> Services:
+    """Draw a page's head and return the services; stop the page when the library cannot open.
+
+    A page that ``mends`` what is wrong with the library goes on.
+    """
     name = title if title == "Kindred" else f"{title} · Kindred"
     st.set_page_config(page_title=name, page_icon=_ICON, layout="wide")
+    services: Services | None = None
     try:
         services = get_services()
         active = services.active_encoder()
     except KindredError as error:
         st.title(title)
         st.error(str(error), icon=":material/error:")
+        if services is not None and mends:
+            return services
+        if services is not None:
+            st.page_link("pages/storage.py", label="Go to Storage", icon=":material/database:")
         st.stop()
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"

@@ -14,7 +14,9 @@ from kindred.ui.tracks import LibraryView, cards_of
 
 def start_anywhere(services: Services, view: LibraryView, *, key: str) -> list[CardItem]:
     """Draw six tracks to start from and return them; "more like this" goes to Similar."""
-    few = view.frame.sample(min(6, len(view.frame)), random_state=services.storage.version())
+    few = view.frame.sample(
+        min(6, len(view.frame)), random_state=services.storage.version() % 2**32
+    )
     items = cards_of(services, services.storage.get_tracks(list(few.index)))
     event = cards(items, key=key, served=is_served(), actions=("more",))
     if event is not None and event.action == "play":
