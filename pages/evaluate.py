@@ -38,7 +38,7 @@ def follow(services: Services) -> None:
     """Show the evaluation at work, or how the last one ended when it did not end well."""
     last = services.jobs.recent(kind="evaluate", limit=1)
     if last and last[0].state != "done":
-        show_jobs(services)
+        show_jobs(services, "evaluate")
 
 
 def new(services: Services, view: LibraryView, runs: list[Run]) -> None:

@@ -413,3 +413,17 @@ def test_progress_and_stopping_between_blocks(monkeypatch: pytest.MonkeyPatch) -
         )
         assert stopped is None
         assert len(seen) == stop_at
+
+
+def test_the_mean_over_all_classes_stands_beside_that_over_classes_of_enough_works() -> None:
+    vectors, found = untidy()
+    report = evaluate(vectors, found, k=5)
+    document = report.to_dict()
+    values = report.variants["plain"].values[:, 0]
+    of_class = {
+        number: values[(report.class_of == number) & ~np.isnan(values)]
+        for number in range(len(report.classes))
+    }
+    means = [rows.mean() for rows in of_class.values() if len(rows)]
+    assert document["precision@5"]["macro_all"] == pytest.approx(np.mean(means))
+    assert document["variants"]["controlled"]["map"]["macro_all"] is not None

@@ -185,7 +185,7 @@ class RetrievalReport:
     def to_dict(self) -> dict[str, Any]:
         """The report ready for JSON; the measures of the plain variant stand at the top."""
         rows, columns, shares = self.confusion()
-        variants = {name: item.to_dict() for name, item in self.variants.items()}
+        variants = {name: self._variant_dict(name) for name in self.variants}
         return {
             "name": self.name,
             "label": self.label,
@@ -206,6 +206,15 @@ class RetrievalReport:
             "confusion": {"rows": rows, "columns": columns, "shares": shares.round(6).tolist()},
             "hubness": self.hubness.to_dict(),
         }
+
+    def _variant_dict(self, name: str) -> dict[str, Any]:
+        """A variant, with ``macro_all`` beside every macro mean: over all classes with a query."""
+        found = self.variants[name].to_dict()
+        rows = [row for row in self.per_class(name) if row["queries"]]
+        for measure in self.measure_names:
+            values = [row[measure] for row in rows]
+            found[measure]["macro_all"] = _rounded(float(np.mean(values))) if values else None
+        return found
 
     def lines(self) -> list[str]:
         """The report for people."""

@@ -53,23 +53,23 @@ def start(services: Services, kind: str, params: dict[str, Any], *, then: str = 
     st.rerun()
 
 
-def show_jobs(services: Services) -> None:
-    """Draw the latest jobs, and follow those at work until they end."""
-    if any(job.state in ACTIVE for job in services.jobs.recent(limit=5)):
-        _following(services)
+def show_jobs(services: Services, kind: str | None = None) -> None:
+    """Draw the latest jobs, of one kind or all, and follow those at work until they end."""
+    if any(job.state in ACTIVE for job in services.jobs.recent(kind=kind, limit=5)):
+        _following(services, kind)
     else:
-        _draw(services)
+        _draw(services, kind)
 
 
 @st.fragment(run_every=1.0)
-def _following(services: Services) -> None:
-    if not _draw(services):
+def _following(services: Services, kind: str | None) -> None:
+    if not _draw(services, kind):
         st.rerun()  # the library has changed: draw the whole page
 
 
-def _draw(services: Services) -> bool:
+def _draw(services: Services, kind: str | None) -> bool:
     """Draw the jobs; return whether one is at work."""
-    jobs = services.jobs.recent(limit=3)
+    jobs = services.jobs.recent(kind=kind, limit=3)
     for job in jobs:
         with st.container(border=True):
             _draw_job(services, job)
