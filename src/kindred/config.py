@@ -98,7 +98,7 @@ class Settings(BaseSettings):
         0, ge=0, le=64, description="Threads that decode audio; 0: one fewer than cores."
     )
     ann_threshold: int = Field(
-        50_000, ge=1, description="From this many tracks on, FAISS HNSW answers, not exact search."
+        50_000, ge=1, description="From this many tracks on, an approximate index answers."
     )
     storage_backend: Literal["local", "postgres", "astra"] = Field(
         "local",

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from kindred.errors import StorageError
-from kindred.storage import hnsw, vectors
+from kindred.storage import ivf, vectors
 from kindred.storage.local import LocalBackend
-from kindred.storage.records import Embedding, FileRecord, Track, TrackFilter
+from kindred.storage.records import KINDS, Embedding, FileRecord, Track, TrackFilter
 from tests.contracts.test_storage_backend import SPACE, fill, unit
 
 
@@ -74,18 +74,53 @@ def test_a_damaged_snapshot_is_built_again(home: Path, damage: str) -> None:
     store.close()
 
 
-def test_old_snapshots_are_removed(home: Path) -> None:
+def test_a_change_writes_no_new_base(home: Path) -> None:
     store = LocalBackend(home)
-    fill(store)
+    expected = fill(store)
     held = store.snapshot(SPACE)
+    before = {path.name: path.stat().st_mtime_ns for path in held.path.parent.iterdir()}
     store.delete_tracks(["t00"])
     fresh = store.snapshot(SPACE)
-    assert {path.name for path in fresh.path.parent.iterdir()} == {
-        f"{fresh.version}.f32",
-        f"{fresh.version}.json",
-    }
-    assert held.matrix.shape == (40, SPACE.dims)  # still readable by whoever holds it
-    assert float(held.matrix.sum()) != 0
+    assert {path.name: path.stat().st_mtime_ns for path in fresh.path.parent.iterdir()} == before
+    assert len(fresh) == 39
+    np.testing.assert_array_equal(fresh.matrix, expected[1:])
+    np.testing.assert_array_equal(held.matrix, expected)  # as it was for whoever holds it
+    store.close()
+
+
+def test_a_library_of_schema_2_is_taken_over(home: Path) -> None:
+    """Its tracks, vectors and settings get digests, and filters find them."""
+    store = LocalBackend(home)
+    fill(store)
+    store.put_setting("encoder", "clap")
+    kept = {kind: store.entries(kind) for kind in KINDS}
+    store.close()
+    with sqlite3.connect(home / "library.db") as db:
+        names = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE sql NOTNULL")]
+        for name in names:
+            if name.startswith(("tracks_", "embeddings_seq")) and name != "tracks_hash":
+                db.execute(f"DROP INDEX {name}")
+        for table in ("ledger", "documents", "removed_embeddings", "lost"):
+            db.execute(f"DROP TABLE {table}")
+        for name in ("composer", "artist", "album", "genre", "work"):
+            db.execute(f"ALTER TABLE tracks DROP COLUMN {name}_fold")
+        db.execute("ALTER TABLE embeddings DROP COLUMN seq")
+        db.execute("DELETE FROM meta WHERE key = 'library_id'")
+        db.execute("CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        db.execute("INSERT INTO settings VALUES ('encoder', 'clap')")
+        db.execute("PRAGMA user_version = 2")
+    db.close()
+    store = LocalBackend(home)
+    for kind in KINDS:
+        found = store.entries(kind)
+        assert {key: entry.digest for key, entry in found.items()} == {
+            key: entry.digest for key, entry in kept[kind].items()
+        }
+    assert store.get_setting("encoder") == "clap"
+    assert len(store.list_tracks(TrackFilter(composers=("COMPOSER 1",)))) == 10
+    query = unit(np.random.default_rng(0), 1)[0]
+    assert len(store.search_embeddings(SPACE, query, k=50)[0]) == 40
+    assert len(store.library_id()) == 32
     store.close()
 
 
@@ -138,7 +173,7 @@ def test_exact_search_agrees_with_a_full_sort() -> None:
         np.testing.assert_allclose(scores, np.clip(exact[expected], -1, 1), atol=1e-12)
 
 
-def test_hnsw_answers_above_the_threshold_and_agrees_with_exact_search(home: Path) -> None:
+def test_the_index_answers_above_the_threshold_and_agrees_with_exact_search(home: Path) -> None:
     matrix = clustered(3_000)
     space = SPACE.__class__("m", "1", 8000, 1.0, 1.0, "mean", 32)
     store = LocalBackend(home, ann_threshold=1_000)
@@ -150,12 +185,12 @@ def test_hnsw_answers_above_the_threshold_and_agrees_with_exact_search(home: Pat
         space, [Embedding(i, "", v, v[None]) for i, v in zip(ids, matrix, strict=True)]
     )
     _, index = store.search_embeddings(space, matrix[0], k=10)
-    assert index == "exact (HNSW is being built)"
+    assert index == "exact (the index is being built)"
     deadline = time.monotonic() + 60
-    while index != hnsw.NAME and time.monotonic() < deadline:
+    while index != ivf.NAME and time.monotonic() < deadline:
         time.sleep(0.05)
         _, index = store.search_embeddings(space, matrix[0], k=10)
-    assert index == hnsw.NAME
+    assert index == ivf.NAME
     oracle = LocalBackend(home)
     found = 0
     for row in range(100):
@@ -172,7 +207,7 @@ def test_hnsw_answers_above_the_threshold_and_agrees_with_exact_search(home: Pat
     )
     assert len(rare) == 10
     assert index.startswith("exact")
-    reopened = LocalBackend(home, ann_threshold=1_000)  # the graph is read, not built again
-    assert reopened.search_embeddings(space, matrix[0], k=10)[1] == hnsw.NAME
+    reopened = LocalBackend(home, ann_threshold=1_000)  # the index is read, not built again
+    assert reopened.search_embeddings(space, matrix[0], k=10)[1] == ivf.NAME
     for opened in (store, oracle, reopened):
         opened.close()

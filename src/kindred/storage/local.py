@@ -3,7 +3,7 @@
 ::
 
     library.db             tracks, files, vectors, covers, documents, quarantine, jobs (SQLite, WAL)
-    vectors/<space_id>/    float32 snapshot of a space and its FAISS graph; rebuilt when missing
+    vectors/<space_id>/    float32 snapshot of a space and its index; rebuilt when missing
     audio/<2>/<hash>.<ext> audio that was uploaded
 
 A shared library (Postgres, Astra DB) keeps a copy of itself in the same form, under its own name.
@@ -17,8 +17,7 @@ import json
 import os
 import shutil
 import sqlite3
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 
 from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import StorageError
-from kindred.storage import hnsw, rows, vectors
+from kindred.storage import rows, vectors
 from kindred.storage.backend import StorageBackend, check_query, check_vectors
 from kindred.storage.local_machine import LocalMachine, upsert
 from kindred.storage.records import (
@@ -45,10 +44,16 @@ from kindred.storage.records import (
     TrackVectors,
     fold,
 )
+from kindred.storage.vector_search import VectorSearch
 
 _TRACK_COLUMNS = [item.name for item in dataclasses.fields(Track) if item.name != "paths"]
-#: Below this share of rows left by a filter, exact search beats walking the graph.
-_SELECTIVE = 0.1
+#: Columns that filters compare, beside which their folded text is kept.
+_FOLDED = ("composer", "artist", "album", "genre", "work")
+_UPSERT_TRACK = upsert(
+    "tracks", [*_TRACK_COLUMNS, *(f"{name}_fold" for name in _FOLDED)], "track_id"
+)
+#: Filters whose rows are remembered.
+_MASKS = 16
 
 
 class LocalBackend(LocalMachine, StorageBackend):
@@ -59,7 +64,7 @@ class LocalBackend(LocalMachine, StorageBackend):
     home : Path
         The library folder; made on first use.
     ann_threshold : int
-        From this many vectors on, FAISS HNSW answers.
+        From this many vectors on, an approximate index answers.
     library : str
         Name of the library in that folder.
 
@@ -74,13 +79,11 @@ class LocalBackend(LocalMachine, StorageBackend):
     def __init__(
         self, home: Path, *, ann_threshold: int = 50_000, library: str = "library"
     ) -> None:
-        self.ann_threshold = ann_threshold
-        self._snapshots: dict[str, vectors.Snapshot] = {}
-        self._graphs: dict[str, tuple[int, Any]] = {}
-        self._building: set[str] = set()
         super().__init__(home, library)
         folder = "vectors" if library == "library" else f"vectors-{library}"
         self.vectors_folder = self.home / folder
+        self.index = VectorSearch(self.vectors_folder, ann_threshold=ann_threshold)
+        self._masks: dict[object, NDArray[np.bool_] | None] = {}
 
     @property
     def place(self) -> str:
@@ -155,6 +158,8 @@ class LocalBackend(LocalMachine, StorageBackend):
         )
 
     def _write(self, kind: Kind, changes: Sequence[Row]) -> None:
+        if kind == "embeddings":
+            self._begin_version(changes)
         for row in changes:
             if row.record is None:
                 self._remove(kind, row.key)
@@ -165,12 +170,19 @@ class LocalBackend(LocalMachine, StorageBackend):
             self._db.execute(
                 "DELETE FROM covers WHERE cover_hash NOT IN (SELECT cover_hash FROM track_covers)"
             )
-        if kind == "embeddings":
-            self._db.executemany(
-                "UPDATE spaces SET version = version + 1 WHERE space_id = ?",
-                {(row.key.partition("/")[0],) for row in changes},
-            )
         self._touch()
+
+    def _begin_version(self, changes: Sequence[Row]) -> None:
+        """Move the versions of the spaces whose vectors change; rows are written under them."""
+        found = (row.record.space for row in changes if isinstance(row.record, TrackVectors))
+        self._db.executemany(
+            "INSERT OR IGNORE INTO spaces VALUES (?, ?, 0)",
+            {(space.space_id, json.dumps(space.to_dict())) for space in found},
+        )
+        self._db.executemany(
+            "UPDATE spaces SET version = version + 1 WHERE space_id = ?",
+            {(row.key.partition("/")[0],) for row in changes},
+        )
 
     def _insert(self, record: Record) -> None:
         if isinstance(record, Track):
@@ -178,22 +190,25 @@ class LocalBackend(LocalMachine, StorageBackend):
                 json.dumps(record.extra) if name == "extra" else getattr(record, name)
                 for name in _TRACK_COLUMNS
             ]
-            self._db.execute(upsert("tracks", _TRACK_COLUMNS, "track_id"), values)
+            values += [fold(getattr(record, name)) for name in _FOLDED]
+            self._db.execute(_UPSERT_TRACK, values)
         elif isinstance(record, TrackVectors):
             space, item = record.space, record.embedding
             self._db.execute(
-                "INSERT OR IGNORE INTO spaces VALUES (?, ?, 0)",
-                (space.space_id, json.dumps(space.to_dict())),
-            )
-            self._db.execute(
-                "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO embeddings SELECT ?, ?, ?, ?, ?, version FROM spaces"
+                " WHERE space_id = ?",
                 (
                     space.space_id,
                     item.track_id,
                     item.content_hash,
                     np.ascontiguousarray(item.vector, np.float32).tobytes(),
                     np.ascontiguousarray(item.segments, np.float32).tobytes(),
+                    space.space_id,
                 ),
+            )
+            self._db.execute(
+                "DELETE FROM removed_embeddings WHERE space_id = ? AND track_id = ?",
+                (space.space_id, item.track_id),
             )
         elif isinstance(record, Cover):
             cover_hash = hashlib.sha256(record.image).hexdigest()
@@ -236,6 +251,12 @@ class LocalBackend(LocalMachine, StorageBackend):
                 f"DELETE FROM {table} WHERE {first} = ? AND {second} = ?",
                 tuple(key.split("/", 1)),
             )
+            if kind == "embeddings":
+                self._db.execute(
+                    "INSERT OR REPLACE INTO removed_embeddings"
+                    " SELECT space_id, ?, version FROM spaces WHERE space_id = ?",
+                    (key.partition("/")[2], key.partition("/")[0]),
+                )
 
     def _read(self, kind: Kind, key: str) -> Row | None:
         record: Record | None = None
@@ -366,37 +387,21 @@ class LocalBackend(LocalMachine, StorageBackend):
 
     def snapshot(self, space: EmbeddingSpace) -> vectors.Snapshot:
         """Return the space's vectors as they are now, mapped from disk."""
-        db, folder = self._db, self.vectors_folder / space.space_id
+        db = self._db
         # One read transaction: the version and the rows belong together.
         outer = db.in_transaction
         if not outer:
             db.execute("BEGIN")
         try:
-            row = db.execute(
-                "SELECT version FROM spaces WHERE space_id = ?", (space.space_id,)
-            ).fetchone()
-            version = row[0] if row else 0
-            with self._lock:
-                known = self._snapshots.get(space.space_id)
-            if known and known.version == version:
-                return known
-            rows = db.execute(
-                "SELECT track_id, vector FROM embeddings WHERE space_id = ? ORDER BY track_id",
-                (space.space_id,),
-            )
-            snapshot = vectors.read_snapshot(folder, version, space.dims) if version else None
-            if snapshot is None:
-                snapshot = vectors.write_snapshot(folder, version, space.dims, map(tuple, rows))
+            return self.index.snapshot(space.space_id, space.dims, _SpaceRows(db, space.space_id))
         except OSError as error:
             raise StorageError(
-                f"The vectors cannot be written to {folder}: {error}. Free some space there."
+                f"The vectors cannot be written to {self.vectors_folder}: {error}. Free some"
+                " space there."
             ) from error
         finally:
             if not outer:
                 db.execute("COMMIT")
-        with self._lock:
-            self._snapshots[space.space_id] = snapshot
-        return snapshot
 
     def search_embeddings(
         self,
@@ -409,47 +414,31 @@ class LocalBackend(LocalMachine, StorageBackend):
     ) -> tuple[list[Hit], str]:
         check_query(space, query)
         snapshot = self.snapshot(space)
-        ids = None
-        if not where.is_empty:
+        allowed = self._passing(space, snapshot, where)
+        if exclude:
+            out = snapshot.find(exclude)
+            allowed = np.ones(len(snapshot), np.bool_) if allowed is None else allowed.copy()
+            allowed[out] = False
+        found, scores, index = self.index.search(snapshot, query, k, allowed=allowed)
+        return snapshot.hits(found, scores), index
+
+    def _passing(
+        self, space: EmbeddingSpace, snapshot: vectors.Snapshot, where: TrackFilter
+    ) -> NDArray[np.bool_] | None:
+        """Rows that pass a filter, or ``None`` when all do; the last few are remembered."""
+        if where.is_empty:
+            return None
+        key = (space.space_id, snapshot.version, self.version(), where)
+        if key not in self._masks:
             condition, values = _condition(where)
             found = self._db.execute(f"SELECT track_id FROM tracks WHERE {condition}", values)
-            ids = [row[0] for row in found]
-        allowed = snapshot.mask(ids, exclude)
-        index = "exact"
-        if len(snapshot.track_ids) >= self.ann_threshold:
-            if allowed is not None and allowed.mean() < _SELECTIVE:
-                index = "exact (the filter leaves few)"
-            elif (graph := self._graph(space, snapshot)) is not None:
-                found_rows = hnsw.top_rows(graph, snapshot, query, k, allowed=allowed)
-                return snapshot.hits(*found_rows), hnsw.NAME
-            else:
-                index = "exact (HNSW is being built)"
-        return snapshot.hits(*vectors.top_rows(snapshot.matrix, query, k, allowed=allowed)), index
-
-    def _graph(self, space: EmbeddingSpace, snapshot: vectors.Snapshot) -> Any | None:
-        """Return the HNSW graph if it is ready; else have it built by a thread of its own."""
-        with self._lock:
-            known = self._graphs.get(space.space_id)
-            if known and known[0] == snapshot.version:
-                return known[1]
-            if space.space_id in self._building:
-                return None
-            graph = hnsw.load(snapshot)
-            if graph is not None:
-                self._graphs[space.space_id] = (snapshot.version, graph)
-                return graph
-            self._building.add(space.space_id)
-        thread = threading.Thread(target=self._build_graph, args=(space.space_id, snapshot))
-        thread.daemon = True
-        thread.start()
-        return None
-
-    def _build_graph(self, space_id: str, snapshot: vectors.Snapshot) -> None:
-        try:
-            hnsw.build(snapshot)
-        finally:
+            mask = snapshot.mask([row[0] for row in found], ())
             with self._lock:
-                self._building.discard(space_id)
+                while len(self._masks) >= _MASKS:
+                    del self._masks[next(iter(self._masks))]
+                self._masks[key] = mask
+            return mask
+        return self._masks[key]
 
     # -- documents -------------------------------------------------------------------------
     def list_documents(self, collection: str) -> list[Document]:
@@ -496,6 +485,46 @@ class LocalBackend(LocalMachine, StorageBackend):
         self.write_rows([rows.tombstone("audio", key) for key in gone])
 
 
+class _SpaceRows:
+    """A space's vectors, as the transaction that is open sees them."""
+
+    def __init__(self, db: sqlite3.Connection, space_id: str) -> None:
+        self._db, self._space_id = db, space_id
+
+    @property
+    def version(self) -> int:
+        """Of the space."""
+        row = self._db.execute(
+            "SELECT version FROM spaces WHERE space_id = ?", (self._space_id,)
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def count(self) -> int:
+        """Number of vectors."""
+        row = self._db.execute(
+            "SELECT count(*) FROM embeddings WHERE space_id = ?", (self._space_id,)
+        ).fetchone()
+        return int(row[0])
+
+    def all(self) -> Iterator[tuple[str, bytes]]:
+        """Every track and its vector, by id."""
+        found = self._db.execute(
+            "SELECT track_id, vector FROM embeddings WHERE space_id = ? ORDER BY track_id",
+            (self._space_id,),
+        )
+        return ((row[0], row[1]) for row in found)
+
+    def since(self, version: int) -> Iterator[tuple[str, bytes | None]]:
+        """What was written or removed after a version."""
+        found = self._db.execute(
+            "SELECT track_id, vector FROM embeddings WHERE space_id = ? AND seq > ?"
+            " UNION ALL"
+            " SELECT track_id, NULL FROM removed_embeddings WHERE space_id = ? AND seq > ?",
+            (self._space_id, version, self._space_id, version),
+        )
+        return ((row[0], row[1]) for row in found)
+
+
 def _condition(where: TrackFilter) -> tuple[str, list[Any]]:
     """A filter as an SQL condition and its values."""
     parts: list[str] = ["1"]
@@ -510,10 +539,10 @@ def _condition(where: TrackFilter) -> tuple[str, list[Any]]:
     )
     for column, wanted, operator in texts:
         if wanted:
-            parts.append(f"fold({column}) {operator} ({', '.join('?' * len(wanted))})")
+            parts.append(f"{column}_fold {operator} ({', '.join('?' * len(wanted))})")
             values += [fold(text) for text in wanted]
     for composer, work in where.not_works:
-        parts.append("NOT (fold(composer) = ? AND fold(work) = ?)")
+        parts.append("NOT (composer_fold = ? AND work_fold = ?)")
         values += [fold(composer), fold(work)]
     for column, (low, high) in (("year", where.year), ("duration", where.duration)):
         for operator, bound in ((">=", low), ("<=", high)):

@@ -20,7 +20,7 @@ from typing import Any
 from kindred.errors import JobError, StorageError
 from kindred.storage.backend import MachineStore
 from kindred.storage.records import FileRecord, JobRecord, QuarantineRecord, fold
-from kindred.storage.schema import SCHEMA, SCHEMA_VERSION
+from kindred.storage.schema import FROM_VERSION_2, SCHEMA, SCHEMA_VERSION
 
 _JOB_COLUMNS = [item.name for item in dataclasses.fields(JobRecord)]
 _CHUNK = 500  # ids per statement, below SQLite's limit on variables
@@ -79,7 +79,7 @@ class LocalMachine(MachineStore):
         """Bring the schema up to date in one transaction."""
         with self.batch():
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
-            for statement in _statements(SCHEMA):
+            for statement in (*(FROM_VERSION_2 if found == 2 else ()), *_statements(SCHEMA)):
                 self._db.execute(statement)
             if found == 2:
                 self._from_version_2()

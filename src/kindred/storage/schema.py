@@ -8,6 +8,17 @@ from __future__ import annotations
 
 SCHEMA_VERSION = 3
 
+#: What version 3 adds to tables that version 2 had.
+FROM_VERSION_2 = [
+    *(
+        f"ALTER TABLE tracks ADD COLUMN {name}_fold TEXT NOT NULL DEFAULT ''"
+        for name in ("composer", "artist", "album", "genre", "work")
+    ),
+    "UPDATE tracks SET composer_fold = fold(composer), artist_fold = fold(artist),"
+    " album_fold = fold(album), genre_fold = fold(genre), work_fold = fold(work)",
+    "ALTER TABLE embeddings ADD COLUMN seq INTEGER NOT NULL DEFAULT 0",
+]
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT OR IGNORE INTO meta VALUES ('library_version', 0);
@@ -27,9 +38,16 @@ CREATE TABLE IF NOT EXISTS tracks (
     composer TEXT NOT NULL, composer_original TEXT NOT NULL, work TEXT NOT NULL,
     genre TEXT NOT NULL, year INTEGER,
     duration REAL NOT NULL, sample_rate INTEGER NOT NULL, channels INTEGER NOT NULL,
-    format TEXT NOT NULL, peaks BLOB NOT NULL, added_at TEXT NOT NULL, extra TEXT NOT NULL
+    format TEXT NOT NULL, peaks BLOB NOT NULL, added_at TEXT NOT NULL, extra TEXT NOT NULL,
+    composer_fold TEXT NOT NULL DEFAULT '', artist_fold TEXT NOT NULL DEFAULT '',
+    album_fold TEXT NOT NULL DEFAULT '', genre_fold TEXT NOT NULL DEFAULT '',
+    work_fold TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS tracks_hash ON tracks (content_hash);
+CREATE INDEX IF NOT EXISTS tracks_composer ON tracks (composer_fold, work_fold);
+CREATE INDEX IF NOT EXISTS tracks_artist ON tracks (artist_fold);
+CREATE INDEX IF NOT EXISTS tracks_album ON tracks (album_fold);
+CREATE INDEX IF NOT EXISTS tracks_genre ON tracks (genre_fold);
 
 CREATE TABLE IF NOT EXISTS files (
     path PRIMARY KEY,
@@ -51,9 +69,15 @@ CREATE TABLE IF NOT EXISTS spaces (
 CREATE TABLE IF NOT EXISTS embeddings (
     space_id TEXT NOT NULL, track_id TEXT NOT NULL, content_hash TEXT NOT NULL,
     vector BLOB NOT NULL, segments BLOB NOT NULL,
+    seq INTEGER NOT NULL DEFAULT 0, -- the space's version when it was written
     PRIMARY KEY (space_id, track_id)
 );
 CREATE INDEX IF NOT EXISTS embeddings_track ON embeddings (track_id);
+CREATE INDEX IF NOT EXISTS embeddings_seq ON embeddings (space_id, seq);
+CREATE TABLE IF NOT EXISTS removed_embeddings (
+    space_id TEXT NOT NULL, track_id TEXT NOT NULL, seq INTEGER NOT NULL,
+    PRIMARY KEY (space_id, track_id)
+) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS documents (
     collection TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL,

@@ -29,7 +29,7 @@ _EF_MOST = 1_000
 _FIRST_ITERATIVE = (0, 8)
 #: A filter leaves few when it leaves less than this share of ``ann_threshold``. Up to there it is
 #: quicker to fetch the vectors of those than to walk the graph, or to scan all.
-FEW = 0.05
+FEW = 0.2
 
 
 def condition(where: TrackFilter) -> tuple[str, list[Any]]:
