@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kindred.storage.vectors import Snapshot
+from kindred.storage.vectors import Snapshot, rescore
 from kindred.storage.whole_files import read_index, selector, write_index
 
 #: Bits a dimension, and cells read for a query without a filter.
@@ -124,26 +124,35 @@ def top_rows(
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Approximate :meth:`kindred.storage.vectors.Snapshot.search`, with exact scores.
 
-    A filter may leave only what is far from the query, where no cell is near and codes tell less
-    apart. So cells are then read until they hold twice as many allowed rows as are read without a
-    filter, and four times as many rows are scored exactly.
+    Cells are read, nearest first, until they hold enough rows that may answer. As many rows as are
+    needed are scored exactly: more and more, until what the codes say of the last one lies below
+    the k-th best by twice the error that the codes have shown so far. Both matter where a filter
+    leaves only what is far from the query, or the query is far from everything, as words are.
     """
     import faiss
 
     among = snapshot.base_mask(allowed)
     rows = index.whole.ntotal if among is None else int(np.count_nonzero(among))
-    wanted = min((4 * max(k, 0) + 80) * (1 if allowed is None else 4), rows)
-    if not wanted:
-        return snapshot.best(np.zeros(0, np.intp), query, k, allowed=allowed)
-    turned = index.rotated(query)
-    parameters = faiss.IVFRaBitQSearchParameters()
-    parameters.nprobe = min(max(PROBES, k // 4), index.lists.nlist)
-    if among is not None:
-        parameters.sel = selector(among)
-    if among is not None and allowed is not None:
-        enough = min(2 * parameters.nprobe * index.whole.ntotal // index.lists.nlist, rows)
-        held = np.bincount(index.cell_of[among], minlength=index.lists.nlist)
-        nearest = index.inverted.quantizer.search(turned, index.lists.nlist)[1][0]
-        parameters.nprobe = 1 + int(np.searchsorted(np.cumsum(held[nearest]), enough))
-    found = index.inverted.search(turned, wanted, params=parameters)[1][0]
-    return snapshot.best(found[found >= 0].astype(np.intp), query, k, allowed=allowed)
+    found = np.zeros(0, np.intp)
+    if rows and k > 0:
+        turned = index.rotated(query)
+        parameters = faiss.IVFRaBitQSearchParameters()
+        parameters.nprobe = min(max(PROBES, k // 4), index.lists.nlist)
+        if among is not None:
+            parameters.sel = selector(among)
+        if among is not None and allowed is not None:
+            enough = min(4 * parameters.nprobe * index.whole.ntotal // index.lists.nlist, rows)
+            held = np.bincount(index.cell_of[among], minlength=index.lists.nlist)
+            nearest = index.inverted.quantizer.search(turned, index.lists.nlist)[1][0]
+            parameters.nprobe = 1 + int(np.searchsorted(np.cumsum(held[nearest]), enough))
+        wanted = 4 * k + 80
+        while True:
+            told, found = (
+                item[0] for item in index.inverted.search(turned, wanted, params=parameters)
+            )
+            told, found = told[found >= 0], found[found >= 0]
+            scores = rescore(snapshot.base.matrix, found, query)
+            if len(found) < wanted or told[-1] + 2 * np.std(scores - told) <= np.sort(scores)[-k]:
+                break
+            wanted *= 4
+    return snapshot.best(found.astype(np.intp), query, k, allowed=allowed)

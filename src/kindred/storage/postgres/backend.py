@@ -242,6 +242,7 @@ class PostgresStore(LibraryStore):
                 return [], exact
             search = Search(connection, space, query, k, where, exclude)
             tracks, ready = self._state(connection, space)
+            few = False
             if tracks >= self.ann_threshold and space.dims <= DIMS:
                 many = max(1, round(FEW * self.ann_threshold))
                 counted = many if iterates(self._pgvector) else self.ann_threshold
@@ -250,12 +251,13 @@ class PostgresStore(LibraryStore):
                     exact += " (HNSW is being built)"
                 elif (passing := search.passing(counted)) < many:
                     exact += " (the filter leaves few)"
+                    few = True
                 else:
                     hits = search.hnsw(self._pgvector, passing / tracks)
                     if hits is not None:
                         return hits, hnsw_name(self._pgvector)
                     exact += " (HNSW found too few)"
-            return search.exact(), exact
+            return search.exact(few=few), exact
 
     def build_index(self, space: EmbeddingSpace) -> bool:
         """Build a space's HNSW index now; return whether it is there.
