@@ -114,7 +114,7 @@ def test_few_rows_and_more_wanted_than_there_are(tmp_path: Path, index: ModuleTy
     snapshot = snapshot_of(tmp_path, clustered(n, dims=9))
     index.build(snapshot)
     opened, query = index.load(snapshot), clustered(1, dims=9, seed=5)[0]
-    for k in (1, n, n + 10):
+    for k in (1, n, n + 10, 10**10):
         rows, scores = index.top_rows(opened, snapshot, query, k)
         truth, exact = snapshot.search(query, k)
         np.testing.assert_array_equal(rows, truth)

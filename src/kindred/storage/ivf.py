@@ -145,7 +145,7 @@ def top_rows(
             held = np.bincount(index.cell_of[among], minlength=index.lists.nlist)
             nearest = index.inverted.quantizer.search(turned, index.lists.nlist)[1][0]
             parameters.nprobe = 1 + int(np.searchsorted(np.cumsum(held[nearest]), enough))
-        wanted = 4 * k + 80
+        wanted = min(4 * k + 80, rows + 1)
         while True:
             told, found = (
                 item[0] for item in index.inverted.search(turned, wanted, params=parameters)
@@ -154,5 +154,5 @@ def top_rows(
             scores = rescore(snapshot.base.matrix, found, query)
             if len(found) < wanted or told[-1] + 2 * np.std(scores - told) <= np.sort(scores)[-k]:
                 break
-            wanted *= 4
+            wanted = min(8 * wanted, rows + 1)
     return snapshot.best(found.astype(np.intp), query, k, allowed=allowed)
