@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +15,11 @@ from click.testing import CliRunner
 from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
+from kindred.api.app import create_api
+from kindred.api.artifact import ArtifactSource
 from kindred.api.gallery import Gallery
+from kindred.artifacts import layout
+from kindred.artifacts.read import Artifact
 from kindred.cli import main
 from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import QueryError
@@ -22,10 +28,12 @@ from kindred.evaluation.report import RetrievalReport, Variant
 from kindred.evaluation.report_file import answer, hits
 from kindred.evaluation.retrieval import evaluate_retrieval
 from kindred.search.query import SimilarQuery, SimilarResult
-from kindred.services import Services
+from kindred.services import Services, build
+from kindred.services.evaluations import Options
 from kindred.storage.records import Track
 from tests.api.conftest import Ask, World, tracks
 from tests.browsing import ROOT
+from tests.conftest import tone
 from tests.evaluation.worlds import untidy
 
 IDS = [track.track_id for track in tracks()]
@@ -234,6 +242,20 @@ def test_a_gallery_needs_two_of_a_composer() -> None:
         Gallery(space, [], vectors[:0]).composer("1")
 
 
+def test_a_library_without_composers_is_told_so(tmp_path: Path) -> None:
+    services = build(home=tmp_path / "library")
+    tone(tmp_path / "music" / "one.wav")
+    services.ingest().run([tmp_path / "music"])
+    [track] = services.storage.list_tracks()
+    with TestClient(create_api(services)) as client:
+        for _ in range(2):
+            answer = client.get(f"/tracks/{track.track_id}/composer-eval")
+            assert (answer.status_code, answer.json()["error"]["type"]) == (400, "QueryError")
+            assert "composer" in answer.json()["error"]["message"]
+        assert client.get("/eval/summary").status_code == 404
+    services.close()
+
+
 # -- eval/summary ----------------------------------------------------------------------------------
 def test_the_summary_is_the_newest_evaluations(
     ask: Ask, world: World, live_services: Services
@@ -248,3 +270,30 @@ def test_the_summary_is_the_newest_evaluations(
             kept = report["variants"][variant][f"{measure}@5"]
             wanted = {name: kept[name] for name in ("macro", "ci95", "chance", "ceiling", "micro")}
             assert found[variant][measure] == wanted
+
+
+def test_an_evaluation_of_another_program_is_not_a_summary(world: World, tmp_path: Path) -> None:
+    artifact = Artifact.open(Path(shutil.copytree(world.artifact, tmp_path / "artifact")))
+    for content in ({"p@5": 0.5}, {"variants": []}, {"variants": {"plain": 1}, "k": 5}):
+        (artifact.path / layout.EVAL).write_text(json.dumps(content), "utf-8")
+        with TestClient(create_api(ArtifactSource(artifact))) as client:
+            answer = client.get("/eval/summary")
+        assert answer.status_code == 404
+        assert "cannot read" in answer.json()["error"]["message"]
+
+
+def test_the_newest_of_each_encoder_and_label_counts(tmp_path: Path, world: World) -> None:
+    services = build(home=Path(shutil.copytree(world.home, tmp_path / "copy")))
+    options = {"encoders": ("descriptors",)}
+    second = services.evaluations.run(Options(**options, k=3))  # type: ignore[arg-type]
+    third = services.evaluations.run(Options(**options, label="genre"))  # type: ignore[arg-type]
+    assert second
+    assert third
+    services.evaluations.star(world.run_id)
+    with TestClient(create_api(services)) as client:
+        found = client.get("/eval/summary").json()["evaluations"]
+    services.close()
+    assert [(item["run_id"], item["label"], item["k"]) for item in found] == [
+        (third.run_id, "genre", 5),
+        (second.run_id, "composer", 3),
+    ]

@@ -66,7 +66,8 @@ class Gallery:
 
     def composer(self, track_id: str) -> str:
         """The query's composer, as the first track of this composer has it; may be empty."""
-        number = self.task.class_of[self._row(track_id)]
+        row = self._row(track_id)
+        number = self.task.class_of[row]
         return self.task.classes[number] if number >= 0 else ""
 
     def judge(self, track_id: str, *, k: int) -> dict[str, Judged]:

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import BeforeValidator, ValidationError
 
-from kindred.api import models
+from kindred.api import models, parameters
 from kindred.api.access import Access
 from kindred.api.errors import Refusal
 from kindred.api.source import Source
@@ -69,7 +69,7 @@ def _one(source: Source, track_id: str) -> Track:
 def _track_routes(router: APIRouter, source: Source) -> None:
     @router.get("/tracks", response_model=models.TrackPage)
     def tracks(
-        request: Request, asked: Annotated[models.TracksParameters, Query()]
+        request: Request, asked: Annotated[parameters.TracksParameters, Query()]
     ) -> dict[str, Any]:
         """The tracks, by id; filters narrow them down."""
         ids = source.listing().find(asked.where(), asked.q)
@@ -116,7 +116,7 @@ def _search_routes(router: APIRouter, source: Source) -> None:
         responses=_may(400, 404),
     )
     def nearest(
-        track_id: TrackId, asked: Annotated[models.NearestParameters, Query()]
+        track_id: TrackId, asked: Annotated[parameters.NearestParameters, Query()]
     ) -> dict[str, Any]:
         """The tracks that sound most like one."""
         return source.similar(SimilarQuery(plus=(track_id,), k=asked.k)).to_dict()
@@ -127,7 +127,7 @@ def _search_routes(router: APIRouter, source: Source) -> None:
         response_model_exclude_unset=True,
         responses=_may(400, 404),
     )
-    def search(asked: Annotated[models.SearchParameters, Query()]) -> dict[str, Any]:
+    def search(asked: Annotated[parameters.SearchParameters, Query()]) -> dict[str, Any]:
         """The tracks that sound like some tracks, and unlike others."""
         query = SimilarQuery(
             plus=tuple(dict.fromkeys(asked.track_id)),
@@ -174,7 +174,7 @@ def _search_routes(router: APIRouter, source: Source) -> None:
         openapi_extra=BODY,
     )
     async def search_by_audio(
-        request: Request, asked: Annotated[models.ClipParameters, Query()]
+        request: Request, asked: Annotated[parameters.ClipParameters, Query()]
     ) -> dict[str, Any]:
         """The tracks that sound most like audio, which is not kept."""
         query = partial(SimilarQuery, k=asked.k, where=asked.where())
@@ -188,7 +188,7 @@ def _evaluation_routes(router: APIRouter, source: Source) -> None:
         responses=_may(400, 404),
     )
     def composer_eval(
-        track_id: TrackId, asked: Annotated[models.EvaluationParameters, Query()]
+        track_id: TrackId, asked: Annotated[parameters.EvaluationParameters, Query()]
     ) -> dict[str, Any]:
         """Whether the nearest tracks are by the same composer, with chance and ceiling."""
         _one(source, track_id)
