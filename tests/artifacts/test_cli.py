@@ -79,8 +79,8 @@ def test_to_s3_and_back(artifact: Path, tmp_path: Path, monkeypatch: pytest.Monk
             ("AWS_DEFAULT_REGION", "us-east-1"),
         ):
             monkeypatch.setenv(name, value)
-        boto3.client("s3").create_bucket(Bucket="music")
-        url = "s3://music/v1_model_descriptors"
+        boto3.client("s3").create_bucket(Bucket="kindred-cli")
+        url = "s3://kindred-cli/v1_model_descriptors"
         assert answered("artifacts", "push", artifact, url)["moved"]
         assert answered("artifacts", "push", artifact, url)["moved"] == 0
         answered("artifacts", "pull", url, tmp_path / "pulled")
