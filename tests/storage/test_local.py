@@ -88,6 +88,25 @@ def test_a_change_writes_no_new_base(home: Path) -> None:
     store.close()
 
 
+def test_a_batch_that_fails_leaves_no_snapshot_of_what_it_wrote(home: Path) -> None:
+    store = LocalBackend(home)
+    fill(store)
+    assert len(store.snapshot(SPACE)) == 40
+
+    def fails() -> None:
+        with store.batch():
+            store.delete_tracks(["t00", "t01"])
+            assert len(store.snapshot(SPACE)) == 40  # as it was before the batch
+            raise RuntimeError("half-way")
+
+    with pytest.raises(RuntimeError, match="half-way"):
+        fails()
+    assert len(store.snapshot(SPACE)) == 40
+    store.delete_tracks(["t05"])
+    assert len(store.snapshot(SPACE)) == 39
+    store.close()
+
+
 def test_a_library_of_schema_2_is_taken_over(home: Path) -> None:
     """Its tracks, vectors and settings get digests, and filters find them."""
     store = LocalBackend(home)

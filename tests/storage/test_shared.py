@@ -1224,7 +1224,12 @@ def test_many_threads_write_and_read_over_a_bad_line(tmp_path: Path, background:
     shared.deliver()
     assert values(line.inner) == {f"{number:05d}": 24 for number in range(8)}
     assert {track.title for track in line.inner.list_tracks() if track.track_id[0] == "w"} == {"24"}
-    assert conflicts(line.inner) == []
+    # An answer that got lost may look like a change made elsewhere: then an old version was kept.
+    for row in conflicts(line.inner):
+        record = row.record
+        assert isinstance(record, Track | Document)
+        old = record.title if isinstance(record, Track) else record.body["value"]
+        assert int(old) < 24
     assert same(shared.local, line.inner, kinds=("tracks", "documents"))
     shared.close()
 

@@ -18,6 +18,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -386,12 +387,15 @@ class LocalBackend(LocalMachine, StorageBackend):
         return [(EmbeddingSpace.from_dict(json.loads(row[0])), row[1]) for row in rows if row[1]]
 
     def snapshot(self, space: EmbeddingSpace) -> vectors.Snapshot:
-        """Return the space's vectors as they are now, mapped from disk."""
+        """Return the space's vectors as they are now, mapped from disk; in a batch, as before it.
+
+        What a batch has written may never be: a snapshot of it must not be kept.
+        """
         db = self._db
-        # One read transaction: the version and the rows belong together.
-        outer = db.in_transaction
-        if not outer:
-            db.execute("BEGIN")
+        if db.in_transaction:
+            with ThreadPoolExecutor(1) as another:  # has a connection of its own
+                return another.submit(self.snapshot, space).result()
+        db.execute("BEGIN")  # one read transaction: the version and the rows belong together
         try:
             return self.index.snapshot(space.space_id, space.dims, _SpaceRows(db, space.space_id))
         except OSError as error:
@@ -400,8 +404,7 @@ class LocalBackend(LocalMachine, StorageBackend):
                 " space there."
             ) from error
         finally:
-            if not outer:
-                db.execute("COMMIT")
+            db.execute("COMMIT")
 
     def search_embeddings(
         self,
