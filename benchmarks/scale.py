@@ -226,7 +226,7 @@ def next_search(rows: Rows, folder: Path) -> tuple[float, float]:
     """Seconds until a track that was put is found: all written anew, and the change alone."""
     maker, taken = Maker(3), []
     search = VectorSearch(folder, ann_threshold=50_000)
-    search.snapshot("space", DIMS, rows)
+    search.snapshot("space", DIMS, rows).search(maker.draw(1)[0], K)  # all pages are in memory
     for number in range(6):
         new = maker.draw(1)[0]
         rows.put([(f"new-{number}", new.tobytes())])

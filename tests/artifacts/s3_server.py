@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+import moto.backends
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     MotoRequestHandler,
@@ -37,9 +38,15 @@ _DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>no</Me
 
 
 class S3Server:
-    """Listens on a free port of the loopback; what it stores outlives it, within the process."""
+    """Listens on a free port of the loopback.
 
-    def __init__(self) -> None:
+    Moto stores for the whole process, so a server starts empty unless it is to ``keep`` what the
+    one before it held.
+    """
+
+    def __init__(self, *, keep: bool = False) -> None:
+        if not keep:
+            moto.backends.get_backend("s3").reset()
         self.requests: list[Request] = []
         self.fault: Fault = lambda request: None
         self._running = True

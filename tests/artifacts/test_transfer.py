@@ -80,7 +80,7 @@ def restart(servers: list[S3Server], monkeypatch: pytest.MonkeyPatch) -> Callabl
 
     def start() -> S3Server:
         servers[-1].stop()
-        servers.append(S3Server())
+        servers.append(S3Server(keep=True))
         monkeypatch.setenv("AWS_ENDPOINT_URL", servers[-1].url)
         return servers[-1]
 
