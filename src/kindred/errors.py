@@ -19,6 +19,8 @@
     |   +-- StorageUnavailable   it cannot be reached now; the same call may work later
     +-- ArtifactError            an artifact is damaged, or cannot be written, sent or fetched
     +-- QueryError               a search was asked that has no answer
+    +-- AuditError               a listening study, or an answer to it, cannot be used
+    |   +-- InvitationRefused    a link to a sitting is not valid (has a ``code``)
     +-- JobError                 a background job cannot be started or found
 
 A message says what went wrong, where, what is allowed, what was got and what to do next.
@@ -122,3 +124,18 @@ class QueryError(KindredError):
 
 class JobError(KindredError):
     """A background job cannot be started or found."""
+
+
+class AuditError(KindredError):
+    """A listening study, or an answer given in it, cannot be used."""
+
+
+class InvitationRefused(AuditError):
+    """A link to a sitting is not valid.
+
+    ``code`` is ``unknown`` (a forged one too), ``expired``, ``revoked`` or ``closed``.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,1 @@
+"""Blind listening audits: design, sittings, judgements, results, labels."""
