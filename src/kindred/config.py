@@ -157,7 +157,14 @@ class Settings(BaseSettings):
     port: int = Field(8501, ge=1, le=65535, description="Port `kindred serve` listens on.")
     api_key: SecretStr = Field(
         SecretStr(""),
-        description="Key that requests to the API must bring; needed beyond localhost.",
+        description="Key to the API, and to the pages beyond localhost.",
+    )
+    organisers: str = Field(
+        "",
+        description="Where people sign in: addresses, by comma, of those who may run audits.",
+    )
+    public_url: str = Field(
+        "", description="Address under which invitations to audits are reached, if not host:port."
     )
 
     @property

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kindred.audio.content import sha256_of
 from kindred.embeddings.space import EmbeddingSpace
+from kindred.errors import LibraryError
 from kindred.library.composers import standardise_composer
 from kindred.library.ingest import Progress
 from kindred.library.metadata_csv import MetadataRow, read_metadata_csv
@@ -71,6 +72,32 @@ class Catalogue:
         gone = self.storage.tracks_without_files()
         self.storage.delete_tracks(gone)
         return len(gone)
+
+    def tag(self, track_ids: Sequence[str], tag: str, *, remove: bool = False) -> int:
+        """Give tracks a tag of the user's own, or take it away; return how many were changed.
+
+        Tags stand in ``extra["tags"]``, separated by "; ", and stay when a file is read again.
+
+        Raises
+        ------
+        LibraryError
+            When the tag is empty or holds a semicolon.
+        """
+        tag = " ".join(tag.split())
+        if not tag or ";" in tag:
+            raise LibraryError(f"A tag is a word or some words without a semicolon, got {tag!r}.")
+        changed = []
+        for track in self.storage.get_tracks(track_ids):
+            own = [item for item in track.extra.get("tags", "").split("; ") if item]
+            if (tag in own) is not remove:
+                continue
+            tags = [item for item in own if item != tag] + ([] if remove else [tag])
+            extra = {key: value for key, value in track.extra.items() if key != "tags"}
+            changed.append(
+                replace(track, extra=extra | ({"tags": "; ".join(tags)} if tags else {}))
+            )
+        self.storage.put_tracks(changed)
+        return len(changed)
 
     def import_csv(
         self,

@@ -17,6 +17,7 @@ from kindred.ui.cards import CardItem
 from kindred.ui.context import services as get_services
 from kindred.ui.jobs import job_button
 from kindred.ui.player import player
+from kindred.ui.roles import demand_sign_in
 from kindred.ui.server import is_served
 
 #: Ours, because Streamlit fetches its own icons for the browser's tab from outside.
@@ -30,6 +31,7 @@ def begin(title: str, caption: str, *, mends: bool = False) -> Services:
     """
     name = title if title == "Kindred" else f"{title} · Kindred"
     st.set_page_config(page_title=name, page_icon=_ICON, layout="wide")
+    demand_sign_in()
     services: Services | None = None
     try:
         services = get_services()

@@ -41,16 +41,18 @@ def create_app(services: Services, *, host: str = "127.0.0.1") -> Any:
     ----------
     services : Services
     host : str
-        Where it will listen. Beyond localhost the API is closed until there is a key; pages and
-        audio are not behind it.
+        Where it will listen. Beyond localhost pages, audio and API ask for the key, and are closed
+        until there is one (:mod:`kindred.ui.gate`).
     """
     import streamlit as st
+    from starlette.middleware import Middleware
     from starlette.routing import Mount
     from streamlit.runtime.pages_manager import PagesManager
 
     from kindred.api.access import Access
     from kindred.api.app import audio_route, create_api
     from kindred.ui import context
+    from kindred.ui.gate import Gate, has_oidc, mode_of
 
     # A folder named pages/ is taken for Streamlit's older page layout until st.navigation has run
     # once in the process; a deep link opened before that would run a page without app.py.
@@ -64,10 +66,15 @@ def create_app(services: Services, *, host: str = "127.0.0.1") -> Any:
         yield
         services.close()
 
-    access = Access.at(host, services.settings.api_key)
+    key = services.settings.api_key
+    mode = mode_of(host, services.settings, oidc=has_oidc())
     return st.App(
         find_script(),
-        routes=[Mount("/api", create_api(services, access)), audio_route(services)],
+        routes=[
+            Mount("/api", create_api(services, Access.at(host, key))),
+            audio_route(services),
+        ],
+        middleware=[Middleware(Gate, mode=mode, key=key.get_secret_value())],
         lifespan=lifespan,
     )
 
@@ -90,8 +97,8 @@ def serve(services: Services, *, host: str, port: int) -> None:
     logs.to_stderr("kindred.api")
     if Access.at(host, services.settings.api_key).is_closed:
         print(
-            f"The API is closed: {host} is reached from other machines and KINDRED_API_KEY is not"
-            " set. Pages and audio are open to all who reach them.",
+            f"The API is closed, and so are the pages unless people sign in by OIDC: {host} is"
+            " reached from other machines and KINDRED_API_KEY is not set.",
             file=sys.stderr,
         )
     uvicorn.run(
