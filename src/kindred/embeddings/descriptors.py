@@ -188,16 +188,21 @@ class DescriptorEncoder(Encoder):
         EncoderError
             When the windows have another length.
         """
+        return self.encode_more(batch)[0]
+
+    def encode_more(self, batch: Vector) -> tuple[Vector, Vector]:
+        """Encode windows, and give their raw descriptors; see :func:`raw_descriptors`."""
         if batch.ndim != 2 or batch.shape[1] != self.space.window_samples:
             raise EncoderError(
                 f"Descriptors need windows of {self.space.window_samples} samples,"
                 f" got an array of shape {batch.shape}."
             )
         constants = self.constants
-        values = (raw_descriptors(batch) - constants.mean) / constants.std
+        raw = raw_descriptors(batch)
+        values = (raw - constants.mean) / constants.std
         values = np.clip(values, -CLIP, CLIP) * constants.scale
         norms = np.linalg.norm(values, axis=1, keepdims=True)
-        return np.asarray(values / np.maximum(norms, 1e-9), np.float32)
+        return np.asarray(values / np.maximum(norms, 1e-9), np.float32), raw
 
 
 def from_settings(settings: Settings) -> DescriptorEncoder:

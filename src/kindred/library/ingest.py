@@ -9,6 +9,7 @@ has the size and time it had when last read     nothing to do
 has bytes that some track has                   one more path of that track (a copy, or a move)
 changed, and was its track's only file          the same track, read and embedded again
 is new                                          a new track, its id derived from its SHA-256
+was embedded before measures were taken         the same track, read again for them and only once
 cannot be used                                  a row in quarantine, tried again once it changes
 is gone                                         taken off its track, which stays in the library
 ==============================================  =================================================
@@ -31,9 +32,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kindred.audio.tags import thumbnail
+from kindred.embeddings.descriptors import DescriptorEncoder
 from kindred.embeddings.encoder import Encoder
 from kindred.errors import AudioError, LibraryBusy
 from kindred.library.composers import standardise_composer
+from kindred.library.measures import measured_extra
 from kindred.library.pipeline import Pipeline, Reading
 from kindred.library.scan import Candidate, Ignored, Refused, resolve_roots, scan
 from kindred.library.works import work_of
@@ -58,6 +61,7 @@ class IngestSummary:
 
     found: int = 0
     unchanged: int = 0
+    measured: int = 0
     added: int = 0
     updated: int = 0
     linked: int = 0
@@ -83,6 +87,7 @@ class IngestSummary:
                 ("changed", self.updated),
                 ("moved", self.moved),
                 ("copies", self.linked),
+                ("measured", self.measured),
                 ("unchanged", self.unchanged),
                 ("in quarantine", self.quarantined),
                 ("gone", self.missing),
@@ -204,6 +209,7 @@ class _Run:
         self.quarantine = {item.path: item for item in self.storage.list_quarantine()}
         self.embedded = self.storage.embedded_hashes(self.encoder.space)
         self.by_hash = {value: key for key, value in self.embedded.items()}
+        self.unmeasured: set[str] = set()  # tracks to be read again for their measures
         self.paths_of: dict[str, int] = {}
         for item in self.files.values():
             self.paths_of[item.track_id] = self.paths_of.get(item.track_id, 0) + 1
@@ -241,7 +247,7 @@ class _Run:
         pipeline = Pipeline(
             self.encoder,
             workers=self.workers,
-            is_known=lambda value: value in self.by_hash,
+            is_known=self._is_known,
             sink=self.encoder.sink(self.home / "layers"),
         )
         readings = pipeline.run(todo)
@@ -267,9 +273,13 @@ class _Run:
             self.summary.stages[name] = round(self.summary.stages.get(name, 0.0) + seconds, 3)
 
     # -- before reading --------------------------------------------------------------------
+    def _is_known(self, content_hash: str) -> bool:
+        track_id = self.by_hash.get(content_hash)
+        return track_id is not None and track_id not in self.unmeasured
+
     def _look(self) -> list[Candidate]:
         """Walk the roots and return the files that must be read."""
-        todo = []
+        todo, same = [], []
         for found in scan(self.roots, home=self.home, known=self.storage.roots()):
             if isinstance(found, Ignored):
                 self.summary.ignored += 1
@@ -285,7 +295,7 @@ class _Run:
             record, refused = self.files.get(found.path), self.quarantine.get(found.path)
             if record and stamp == (record.size, record.mtime_ns):
                 if self.embedded.get(record.track_id) == record.content_hash:
-                    self.summary.unchanged += 1
+                    same.append(found)
                     continue
             elif (
                 refused
@@ -297,7 +307,12 @@ class _Run:
                 continue
             todo.append(found)
         self._flush()
-        return todo
+        if same and isinstance(self.encoder, DescriptorEncoder):
+            tracks = self.storage.list_tracks()
+            self.unmeasured = {item.track_id for item in tracks if not measured_extra(item.extra)}
+        again = [found for found in same if self.files[found.path].track_id in self.unmeasured]
+        self.summary.unchanged += len(same) - len(again)
+        return todo + again
 
     # -- after reading ---------------------------------------------------------------------
     def _take(self, reading: Reading) -> None:
@@ -312,13 +327,17 @@ class _Run:
             self._refuse(path, candidate.size, candidate.mtime_ns, reading.error)
             return
         record = self.files.get(path)
-        if reading.known:
-            track_id = self.by_hash.get(content_hash, "")
+        track_id = self.by_hash.get(content_hash, "")
+        measured = not reading.known and track_id in self.unmeasured
+        if measured:
+            self._write_measures(reading, track_id)
+        if reading.known or measured:
             if self.embedded.get(track_id) != content_hash:
                 self.again.append(candidate)  # the track it was a copy of has just changed
                 return
             if record is not None and record.track_id == track_id:
-                self.summary.unchanged += 1  # only its time changed
+                self.summary.measured += measured
+                self.summary.unchanged += not measured  # only its time changed
             else:
                 self.summary.linked += 1
                 self.linked.add(track_id)
@@ -335,6 +354,18 @@ class _Run:
         if before is not None:
             self.paths_of[before.track_id] -= 1
         self.paths_of[track_id] = self.paths_of.get(track_id, 0) + 1
+
+    def _write_measures(self, reading: Reading, track_id: str) -> None:
+        """Note the measures of a track that has everything else."""
+        assert reading.measures is not None  # set, as the descriptors read it
+        extra = reading.measures.to_extra()
+        self.unmeasured.discard(track_id)
+
+        def write() -> None:
+            tracks = self.storage.get_tracks([track_id])
+            self.storage.put_tracks(replace(t, extra={**t.extra, **extra}) for t in tracks)
+
+        self.writes.append(write)
 
     def _write_track(self, reading: Reading, record: FileRecord | None) -> str:
         """Note a track and its vectors for writing and return its id."""
@@ -358,6 +389,7 @@ class _Run:
         self.summary.audio_seconds += reading.seconds
         self.by_hash[content_hash] = track_id
         self.embedded[track_id] = content_hash
+        self.unmeasured.discard(track_id)
         embedding = Embedding(
             track_id, content_hash, reading.embedding.vector, reading.embedding.segments
         )
@@ -411,6 +443,10 @@ class _Run:
             self.writes = []
 
 
+#: In ``Track.extra``: what people said of a track, which no file takes back.
+OWN = ("imported", "tags")
+
+
 def now() -> str:
     """The time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -419,7 +455,9 @@ def now() -> str:
 def make_track(reading: Reading, track_id: str, before: Track | None, name: str) -> Track:
     """Build a track from what was read.
 
-    Fields that came from an imported table (named in ``extra["imported"]``) stay as they are.
+    Fields that came from an imported table (named in ``extra["imported"]``) and the user's own tags
+    stay as they are, and so does what was measured of the same bytes where this reading measured
+    nothing.
     """
     tags, info = reading.tags, reading.info
     assert tags is not None
@@ -444,13 +482,15 @@ def make_track(reading: Reading, track_id: str, before: Track | None, name: str)
         format=info.format,
         peaks=reading.peaks,
         added_at=now(),
-        extra=dict(tags.extra),
+        extra={**tags.extra, **(reading.measures.to_extra() if reading.measures else {})},
     )
     if before is None:
         return track
     kept = before.extra.get("imported", "")
     fixed = {key: getattr(before, key) for key in kept.split(",") if key}
-    extra = {**track.extra, "imported": kept} if kept else track.extra
+    extra = {**track.extra, **{name: before.extra[name] for name in OWN if name in before.extra}}
+    if before.content_hash == track.content_hash:
+        extra = {**measured_extra(before.extra), **extra}
     return replace(track, **fixed, extra=extra, added_at=before.added_at or track.added_at)
 
 

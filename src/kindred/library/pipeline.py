@@ -27,8 +27,10 @@ from kindred.audio.content import sha256_of
 from kindred.audio.decode import AudioInfo, open_audio
 from kindred.audio.tags import Tags, read_tags
 from kindred.audio.waveform import PeakMeter
+from kindred.embeddings.descriptors import DescriptorEncoder
 from kindred.embeddings.encoder import Encoder, Sink, TrackEmbedding
 from kindred.errors import AudioError, EncoderError
+from kindred.library.measures import Measures, TrackMeter
 from kindred.library.scan import Candidate
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,8 @@ class Reading:
     seconds: float = 0.0
     peaks: bytes = b""
     embedding: TrackEmbedding | None = None
+    measures: Measures | None = None
+    _meter: TrackMeter | None = None
     _parts: list[NDArray[np.float32]] = field(default_factory=list)
     _delivered: int = 0  # windows put into the queue; written by the reader alone
     _encoded: int = 0  # windows that came out of the encoder
@@ -76,6 +80,8 @@ class Pipeline:
 
     Attributes
     ----------
+    measures : bool
+        Whether readings come with their measures: the descriptors tell them, no other encoder does.
     times : dict
         Seconds spent in each stage, added up over the threads: where the time goes.
     """
@@ -91,6 +97,7 @@ class Pipeline:
         self.encoder = encoder
         self.workers = workers
         self.sink = sink
+        self.measures = isinstance(encoder, DescriptorEncoder)
         self.is_known = is_known or (lambda content_hash: False)
         self.times: dict[str, float] = dict.fromkeys(
             ("hash", "tags", "decode", "wait", "encode"), 0.0
@@ -175,11 +182,14 @@ class Pipeline:
         self._spent("hash", clock)
         with open_audio(path, sample_rate=space.sample_rate) as stream:
             reading.info = stream.info
-            meter = PeakMeter()
+            peaks = PeakMeter()
+            reading._meter = TrackMeter() if self.measures else None
 
             def metered() -> Iterator[NDArray[np.float32]]:
                 for block in stream.blocks():
-                    meter.add(block)
+                    peaks.add(block)
+                    if reading._meter:
+                        reading._meter.hear(block)
                     yield block
 
             clock = time.perf_counter()
@@ -190,7 +200,7 @@ class Pipeline:
                 clock = time.perf_counter()
             self._spent("decode", clock)
             reading.seconds = stream.seconds
-        reading.peaks = meter.peaks()
+        reading.peaks = peaks.peaks()
         clock = time.perf_counter()
         reading.tags = read_tags(path)
         self._spent("tags", clock)
@@ -234,15 +244,21 @@ class Pipeline:
         clock = time.perf_counter()
         batch = np.concatenate([windows for _, windows in waiting])
         rows, more = (
-            self.encoder.encode_more(batch) if self.sink else (self.encoder.encode(batch), None)
+            self.encoder.encode_more(batch)
+            if self.sink or self.measures
+            else (self.encoder.encode(batch), None)
         )
         self._spent("encode", clock)
         start = 0
         finished = []
         for reading, windows in waiting:
             reading._parts.append(rows[start : start + len(windows)])
-            if self.sink and more is not None:
-                self.sink.add(reading.content_hash, more[start : start + len(windows)])
+            if more is not None:
+                part = more[start : start + len(windows)]
+                if self.sink:
+                    self.sink.add(reading.content_hash, part)
+                if reading._meter:
+                    reading._meter.add(part)
             start += len(windows)
             reading._encoded += len(windows)
             if reading._complete and reading.error is None:
@@ -258,7 +274,9 @@ class Pipeline:
                 reading.error = AudioError("no-vector", f"{self.encoder.title}: {error}")
         if self.sink:
             (self.sink.drop if reading.error else self.sink.finish)(reading.content_hash)
-        reading._parts = []
+        if reading._meter and reading.error is None:
+            reading.measures = reading._meter.measures()
+        reading._parts, reading._meter = [], None
         return reading
 
 
