@@ -20,4 +20,6 @@ $(DONE): requirements.txt requirements-nodeps.txt pyproject.toml
 	@echo "Installing what requirements.txt names; the first time takes some minutes."
 	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -r requirements.txt
 	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-nodeps.txt
+	@echo "Compiling what lays maps out, once."
+	$(VENV)/bin/python -c 'from kindred.maps.layout import warm_up; warm_up()'
 	touch $(DONE)

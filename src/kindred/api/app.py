@@ -1,7 +1,8 @@
-"""The HTTP API under ``/api`` and the audio under ``/audio``.
+"""The HTTP API under ``/api``, the audio under ``/audio`` and small covers under ``/thumbnail``.
 
 Audio is named by track, never by path: only a file that the library holds for that track, and that
 lies in the library or in a folder that was ingested, is ever opened. Ranges are answered with 206.
+Audio and thumbnails belong to the pages and, like them, ask for no key.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from kindred.audio.playable import playable
 from kindred.errors import AudioError, QueryError, StorageError, TrackNotFound
 from kindred.services import Services
 
-__all__ = ["audio_route", "create_api", "standalone", "track_dict"]
+__all__ = ["audio_route", "create_api", "standalone", "thumbnail_route", "track_dict"]
 
 
 def create_api(source: Source | Services, access: Access = Access()) -> FastAPI:
@@ -86,3 +87,20 @@ def audio_route(services: Services) -> Route:
     endpoint: Callable[[Request], Awaitable[Response]] = audio
     # An id may hold a slash, which servers have decoded by now.
     return Route("/audio/{track_id:path}", endpoint, methods=["GET", "HEAD"])
+
+
+def thumbnail_route(services: Services) -> Route:
+    """Build the route ``/thumbnail/{track_id}``: the small WebP of a cover, or 404."""
+
+    async def thumbnail(request: Request) -> Response:
+        track_id = request.path_params["track_id"]
+        try:
+            found = await run_in_threadpool(services.storage.get_thumbnails, [track_id])
+        except (QueryError, StorageError) as error:
+            return JSONResponse({"error": {"message": str(error)}}, status_code=404)
+        if track_id not in found:
+            return Response(status_code=404)
+        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
+        return Response(found[track_id], media_type="image/webp", headers=headers)
+
+    return Route("/thumbnail/{track_id:path}", thumbnail, methods=["GET", "HEAD"])

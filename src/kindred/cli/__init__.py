@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 import kindred
-from kindred.cli import api, artifacts, evaluate, library, models, program, storage
+from kindred.cli import api, artifacts, audit, evaluate, library, maps, models, program, storage
 from kindred.cli.common import Group
 
 
@@ -28,6 +28,8 @@ for command in (
     library.prune,
     library.similar,
     evaluate.evaluate,
+    maps.map_,
+    audit.audit,
     models.models,
     storage.storage,
     artifacts.artifacts,

@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from kindred.audit.study import Design
 from kindred.config import Settings, load_settings
 from kindred.embeddings import registry
 from kindred.embeddings.encoder import Encoder
@@ -21,8 +22,11 @@ from kindred.jobs.runner import JobControl, Jobs
 from kindred.library.catalogue import Catalogue, ImportSummary
 from kindred.library.ingest import Ingest, IngestSummary, Progress, library_lock
 from kindred.library.uploads import Uploads
+from kindred.maps.options import MapOptions
 from kindred.search.query import Clip, Search, SimilarQuery, SimilarResult
+from kindred.services.audits import Audits
 from kindred.services.evaluations import Evaluations, Options
+from kindred.services.maps import Maps
 from kindred.services.stores import Stores
 from kindred.storage.backend import StorageBackend
 from kindred.storage.factory import open_storage
@@ -86,6 +90,15 @@ class Services:
         self.evaluations = Evaluations(
             self.storage, settings.library / "evaluations", lambda name: self.encoder(name).space
         )
+        self.maps = Maps(
+            self.storage, settings.library / "maps", lambda name: self.encoder(name).space
+        )
+        self.audits = Audits(
+            self.storage,
+            settings.library / "audit",
+            lambda name: self.encoder(name).space,
+            self.embedded_encoders,
+        )
         self.jobs = Jobs(
             self.storage,
             settings.library,
@@ -99,6 +112,8 @@ class Services:
                 "migrate": self._move_job,
                 "sync": self._move_job,
                 "evaluate": self._evaluate_job,
+                "map": self._map_job,
+                "audit": self._audit_job,
             },
         )
         self._encoders: dict[str, Encoder] = {}
@@ -109,6 +124,11 @@ class Services:
     def close(self) -> None:
         """Release the storage."""
         self.storage.close()
+
+    def public_url(self) -> str:
+        """The address under which listeners reach their sittings, without a slash at the end."""
+        found = self.settings.public_url.rstrip("/")
+        return found or f"http://{self.settings.host}:{self.settings.port}"
 
     # -- encoders --------------------------------------------------------------------------
     def active_encoder(self) -> ActiveEncoder:
@@ -608,6 +628,33 @@ class Services:
         if run is None:
             return {"cancelled": True}
         return {"run_id": run.run_id, "sentence": run.title}
+
+    def _map_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+        made = self.maps.build(
+            params["encoder"],
+            MapOptions.from_dict(params["options"]),
+            again=params.get("again", False),
+            progress=control.progress,
+            cancelled=control.cancelled,
+        )
+        if made is None:
+            return {"cancelled": True}
+        return {"map_id": made.map_id, "sentence": "; ".join(made.lines())}
+
+    def _audit_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+        found = self.audits.draw(
+            Design.from_dict(params["design"]),
+            progress=control.progress,
+            cancelled=control.cancelled,
+        )
+        if found is None:
+            return {"cancelled": True}
+        study, drawn = found
+        return {
+            "study_id": study.study_id,
+            "sentence": f"{study.design.title}: {len(study.items)} items drawn, their clips made",
+            "warnings": list(drawn.warnings),
+        }
 
     def _fetch_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
         def report(done: int, total: int, message: str) -> None:

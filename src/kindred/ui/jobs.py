@@ -21,6 +21,8 @@ _TITLES = {
     "migrate": "Moving the library",
     "sync": "Synchronising",
     "evaluate": "Evaluating",
+    "map": "Building a map",
+    "audit": "Preparing an audit",
 }
 
 
@@ -53,11 +55,15 @@ def start(services: Services, kind: str, params: dict[str, Any], *, then: str = 
     st.rerun()
 
 
-def show_jobs(services: Services, kind: str | None = None) -> None:
-    """Draw the latest jobs, of one kind or all, and follow those at work until they end."""
-    if any(job.state in ACTIVE for job in services.jobs.recent(kind=kind, limit=5)):
+def show_jobs(services: Services, kind: str | None = None, *, only_open: bool = False) -> None:
+    """Draw the latest jobs, of one kind or all, and follow those at work until they end.
+
+    With ``only_open`` nothing is drawn when the last one is done.
+    """
+    recent = services.jobs.recent(kind=kind, limit=5)
+    if any(job.state in ACTIVE for job in recent):
         _following(services, kind)
-    else:
+    elif not (only_open and recent and recent[0].state == "done"):
         _draw(services, kind)
 
 

@@ -36,5 +36,5 @@ def demand_sign_in() -> None:
 
 def _address() -> str:
     """The signed-in person's address; only one that the provider vouches for counts."""
-    verified = st.user.get("email_verified", True)
-    return str(st.user.get("email") or "").casefold() if verified else ""
+    verified = st.user.get("email_verified", True)  # some providers send it as text
+    return str(st.user.get("email") or "").casefold() if verified in (True, "true") else ""

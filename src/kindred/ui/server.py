@@ -1,4 +1,4 @@
-"""One process for everything: pages at ``/``, the API under ``/api``, audio under ``/audio``."""
+"""One process for everything: pages at ``/``, API, audio, thumbnails, listeners' sittings."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def create_app(services: Services, *, host: str = "127.0.0.1") -> Any:
     from streamlit.runtime.pages_manager import PagesManager
 
     from kindred.api.access import Access
-    from kindred.api.app import audio_route, create_api
+    from kindred.api.app import audio_route, create_api, thumbnail_route
+    from kindred.api.listening.serving import Lazily
     from kindred.ui import context
     from kindred.ui.gate import Gate, has_oidc, mode_of
 
@@ -73,6 +74,8 @@ def create_app(services: Services, *, host: str = "127.0.0.1") -> Any:
         routes=[
             Mount("/api", create_api(services, Access.at(host, key))),
             audio_route(services),
+            thumbnail_route(services),
+            Mount("/listen", Lazily(lambda: services.audits.sittings)),
         ],
         middleware=[Middleware(Gate, mode=mode, key=key.get_secret_value())],
         lifespan=lifespan,

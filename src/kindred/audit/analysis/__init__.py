@@ -1,0 +1,1 @@
+"""What the answers of a listening study say, about the systems and about the listeners."""

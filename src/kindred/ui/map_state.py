@@ -1,0 +1,126 @@
+"""What is chosen on the map, kept in the address of the page.
+
+``/map?map=ID&open=TRACK&pick=...`` opens the same map with the same track open and the same set
+selected. ``pick`` names rows of that map, packed, so that a lasso around some thousand tracks still
+fits; tracks that were placed on the map afterwards are named by ``also``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+
+from kindred.services.maps import MapView
+
+#: Longest packed selection that goes into the address; servers and chats cut longer ones.
+LONGEST = 6_000
+_ALSO = 30
+_KEY, _SEEN = "kindred_map", "kindred_map_address"
+
+
+@dataclass(frozen=True)
+class MapState:
+    """The map, the track that is open on it, and the set that is selected."""
+
+    map_id: str = ""
+    opened: str = ""
+    picked: tuple[str, ...] = ()
+
+
+def pack(rows: Sequence[int]) -> str:
+    """Pack rows of a map into a short text; ascending, each once."""
+    unique = np.unique(np.asarray(rows, np.int64))
+    if not len(unique):
+        return ""
+    steps = np.diff(unique, prepend=0).astype("<u4")
+    return base64.urlsafe_b64encode(zlib.compress(steps.tobytes(), 9)).rstrip(b"=").decode()
+
+
+def unpack(text: str, count: int) -> list[int]:
+    """Inverse of :func:`pack`; nothing for a text that names no rows of ``count``."""
+    try:
+        packed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        # A text made to grow without end is cut off, and then names nothing; 0 would be no limit.
+        data = zlib.decompressobj().decompress(packed, 4 * count or 1)
+        rows = np.cumsum(np.frombuffer(data, "<u4").astype(np.int64))
+    except (ValueError, binascii.Error, zlib.error):
+        return []
+    known = len(rows) and rows[-1] < count and (np.diff(rows) > 0).all()
+    return rows.tolist() if known else []
+
+
+def named_map() -> str:
+    """The map that the address names."""
+    return str(st.query_params.get("map", ""))
+
+
+def read(view: MapView) -> MapState:
+    """What is chosen: the address wins when a link or a hand has changed it."""
+    address = _address()
+    state = st.session_state.get(_KEY, MapState())
+    if address != st.session_state.get(_SEEN) and any(address):
+        st.session_state[_SEEN] = address
+        place = {int(row): index for index, row in enumerate(view.rows) if row >= 0}
+        # Rows of another map, which is not kept any more, would be other tracks here.
+        packed = address[2] if address[0] == view.map.map_id else ""
+        rows = unpack(packed, len(view.map.track_ids))
+        picked = [view.track_ids[place[row]] for row in rows if row in place]
+        both = dict.fromkeys([*picked, *address[3]])
+        state = MapState(view.map.map_id, address[1], tuple(both))
+    known = set(view.track_ids)
+    state = MapState(
+        view.map.map_id,
+        state.opened if state.opened in known else "",
+        tuple(track_id for track_id in state.picked if track_id in known),
+    )
+    st.session_state[_KEY] = state
+    return state
+
+
+def write(state: MapState) -> None:
+    """Keep what is chosen."""
+    st.session_state[_KEY] = state
+
+
+def publish(view: MapView, state: MapState) -> bool:
+    """Show what is chosen in the address; return whether the whole selection fits into it."""
+    write(state)
+    picked = set(state.picked)
+    rows = [
+        int(row)
+        for track_id, row in zip(view.track_ids, view.rows, strict=True)
+        if track_id in picked
+    ]
+    packed = pack([row for row in rows if row >= 0])
+    also = [
+        track_id
+        for track_id, row in zip(view.track_ids, view.rows, strict=True)
+        if row < 0 and track_id in picked
+    ]
+    fits = len(packed) <= LONGEST and len(also) <= _ALSO
+    wanted: dict[str, str | list[str]] = {
+        "map": state.map_id,
+        "open": state.opened,
+        "pick": packed if fits else "",
+        "also": also if fits else [],
+    }
+    for name, value in wanted.items():
+        now = st.query_params.get_all(name)
+        if now != (value if isinstance(value, list) else [value] if value else []):
+            if value:
+                st.query_params[name] = value
+            else:
+                del st.query_params[name]
+    st.session_state[_SEEN] = _address()
+    return fits
+
+
+def _address() -> tuple[str, str, str, tuple[str, ...]]:
+    found = [str(st.query_params.get(name, "")) for name in ("map", "open", "pick")]
+    return found[0], found[1], found[2], tuple(st.query_params.get_all("also"))

@@ -1,0 +1,129 @@
+"""Maps as the pages draw them: points, colours, and the picture in three dimensions.
+
+What is made of the whole library is cached by map and library version, so that a click on a map of
+fifty thousand tracks reads none of them again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from kindred.services import Services
+from kindred.services.maps import MapView
+from kindred.ui.map_view import Colouring, Points
+from kindred.ui.tracks import printable
+
+#: Names of categories that have a colour of their own in three dimensions.
+_NAMED = 10
+
+
+def points_of(services: Services, view: MapView) -> Points:
+    """The view's points with what they are called."""
+    return _points(*_key(services, view), services, view)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Opening the map")
+def _points(place: str, version: int, map_id: str, _services: Services, _view: MapView) -> Points:
+    return make_points(_services, _view)
+
+
+def make_points(services: Services, view: MapView) -> Points:
+    """The view's points, read anew."""
+    tracks = {track.track_id: track for track in services.storage.get_tracks(view.track_ids)}
+    found = [tracks.get(track_id) for track_id in view.track_ids]
+    return Points(
+        ids=view.track_ids,
+        positions=np.ascontiguousarray(view.positions[:, :2]),
+        titles=[printable(track.title) if track else "" for track in found],
+        subtitles=[printable(track.composer or track.artist) if track else "" for track in found],
+    )
+
+
+def colouring_of(services: Services, view: MapView, by: str) -> Colouring:
+    """What colours mean when points are coloured by a tag or a measure."""
+    return _colouring(*_key(services, view), by, services, view)
+
+
+@st.cache_resource(max_entries=12, show_spinner="Colouring the map")
+def _colouring(
+    place: str, version: int, map_id: str, by: str, _services: Services, _view: MapView
+) -> Colouring:
+    return make_colouring(_services, _view, by)
+
+
+def make_colouring(services: Services, view: MapView, by: str) -> Colouring:
+    """What colours mean, read anew."""
+    values = services.maps.values(view, by)
+    if values.numbers is not None:
+        return Colouring(values.title, values=values.numbers, unit=values.unit)
+    return Colouring.of_labels(values.title, [printable(name) for name in values.names or ()])
+
+
+def tags_to_colour_by(services: Services) -> list[str]:
+    """Tags of the files and of the user that tracks can be coloured by, besides the usual ones."""
+    return _tags(services.storage.place, services.storage.version(), services)
+
+
+@st.cache_data(max_entries=2, show_spinner=False)
+def _tags(place: str, version: int, _services: Services) -> list[str]:
+    found = {name for track in _services.storage.list_tracks() for name in track.extra}
+    return sorted(name for name in found if name != "imported" and not name.startswith("measured"))
+
+
+def _key(services: Services, view: MapView) -> tuple[str, int, str]:
+    return services.storage.place, view.version, view.map.map_id
+
+
+def in_three_dimensions(points: Points, view: MapView, colouring: Colouring, opened: str) -> Any:
+    """A plotly figure to turn around; it is looked at, the flat map is worked with."""
+    import plotly.graph_objects as go
+
+    names = np.array([f"{a} · {b}" for a, b in zip(points.titles, points.subtitles, strict=True)])
+    x, y, z = view.positions.T
+
+    def trace(rows: Any, label: str, **marker: Any) -> Any:
+        return go.Scatter3d(
+            x=x[rows],
+            y=y[rows],
+            z=z[rows],
+            mode="markers",
+            name=label,
+            text=names[rows],
+            hoverinfo="text",
+            marker={"size": 3, "opacity": 0.8} | marker,
+        )
+
+    figure = go.Figure()
+    if colouring.values is not None:
+        unit = f" ({colouring.unit})" if colouring.unit else ""
+        figure.add_trace(
+            trace(
+                slice(None),
+                colouring.title,
+                color=colouring.values,
+                colorscale="Viridis",
+                colorbar={"title": f"{colouring.title}{unit}"},
+            )
+        )
+    elif colouring.codes is not None:
+        counts = np.bincount(colouring.codes[colouring.codes >= 0], minlength=len(colouring.names))
+        largest = np.argsort(-counts, kind="stable")[:_NAMED]
+        for code in largest:
+            figure.add_trace(trace(colouring.codes == code, colouring.names[code]))
+        rest = ~np.isin(colouring.codes, largest)
+        if rest.any():
+            figure.add_trace(trace(rest, "other or unknown", color="gray"))
+    if opened:
+        here = [list(points.ids).index(opened)]
+        figure.add_trace(trace(here, points.titles[here[0]] or "open", size=9, symbol="diamond"))
+    figure.update_layout(
+        height=620,
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        scene={axis: {"visible": False} for axis in ("xaxis", "yaxis", "zaxis")}
+        | {"camera": {"eye": {"x": 0.9, "y": 0.9, "z": 0.9}}},
+        legend={"itemsizing": "constant"},
+    )
+    return figure
