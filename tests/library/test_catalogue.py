@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from kindred.errors import ImportRejected, UploadRejected
+from kindred.errors import ImportRejected, LibraryError, UploadRejected
 from kindred.library.catalogue import Catalogue
 from kindred.library.ingest import Ingest
 from kindred.library.uploads import Uploads
 from kindred.storage.local import LocalBackend
+from kindred.storage.records import Track
 from tests.conftest import SpectrumEncoder, tone
 
 
@@ -138,3 +139,64 @@ def test_a_file_that_is_too_large_is_refused_and_nothing_is_kept(
 def test_a_batch_that_is_not_there(ingest: Ingest, home: Path, batch: str) -> None:
     with pytest.raises(UploadRejected, match="no longer here"):
         uploads(ingest, home).ingest(batch, ingest.run)
+
+
+# -- tags of the user's own ----------------------------------------------------------------
+
+
+def tags(ingest: Ingest) -> dict[str, str | None]:
+    return {track.track_id: track.extra.get("tags") for track in ingest.storage.list_tracks()}
+
+
+@pytest.fixture
+def catalogue(ingest: Ingest) -> Catalogue:
+    ingest.storage.put_tracks(
+        [Track("a", title="A", extra={"key": "Am"}), Track("b", extra={"tags": "odd"}), Track("c")]
+    )
+    return Catalogue(ingest.storage)
+
+
+def test_tags_are_given_and_taken_away(ingest: Ingest, catalogue: Catalogue) -> None:
+    assert catalogue.tag(["a", "b"], "  rainy \n evening ") == 2
+    assert tags(ingest) == {"a": "rainy evening", "b": "odd; rainy evening", "c": None}
+    assert catalogue.tag(["a", "b", "c"], "rainy evening") == 1  # two have it
+    assert catalogue.tag(["c", "c"], "夜") == 1
+    assert tags(ingest)["c"] == "rainy evening; 夜"
+    assert catalogue.tag(["a", "b"], "odd", remove=True) == 1
+    assert catalogue.tag(["a", "c"], "rainy evening", remove=True) == 2
+    assert tags(ingest) == {"a": None, "b": "rainy evening", "c": "夜"}
+    assert ingest.storage.get_track("a") == Track("a", title="A", extra={"key": "Am"})
+
+
+def test_a_tag_that_nobody_has_or_of_nobody_changes_nothing(
+    ingest: Ingest, catalogue: Catalogue
+) -> None:
+    before, version = ingest.storage.list_tracks(), ingest.storage.version()
+    for ids, tag in ((["a", "b"], "never given"), ([], "odd"), (["gone"], "odd"), (["b"], "od")):
+        assert catalogue.tag(ids, tag, remove=True) == 0
+    assert catalogue.tag(["gone"], "new") == 0
+    assert catalogue.tag([], "new") == 0
+    assert ingest.storage.list_tracks() == before
+    assert ingest.storage.version() == version
+
+
+@pytest.mark.parametrize("tag", ["", "  ", "\n\t", "a;b", ";", "a; b"])
+@pytest.mark.parametrize("remove", [False, True])
+def test_what_is_no_tag_is_refused(
+    ingest: Ingest, catalogue: Catalogue, tag: str, remove: bool
+) -> None:
+    with pytest.raises(LibraryError, match="without a semicolon"):
+        catalogue.tag(["a", "b"], tag, remove=remove)
+    assert tags(ingest) == {"a": None, "b": "odd", "c": None}
+
+
+def test_tags_stay_when_a_file_changes(ingest: Ingest, tmp_path: Path) -> None:
+    path = tone(tmp_path / "music" / "a.wav", hz=300)
+    ingest.run([path.parent])
+    [track] = ingest.storage.list_tracks()
+    Catalogue(ingest.storage).tag([track.track_id], "mine")
+    tone(path, hz=900, seconds=3)
+    ingest.run([path.parent])
+    [after] = ingest.storage.list_tracks()
+    assert (after.track_id, after.duration) == (track.track_id, 3.0)
+    assert after.extra["tags"] == "mine"

@@ -87,7 +87,7 @@ class Catalogue:
         if not tag or ";" in tag:
             raise LibraryError(f"A tag is a word or some words without a semicolon, got {tag!r}.")
         changed = []
-        for track in self.storage.get_tracks(track_ids):
+        for track in self.storage.get_tracks(list(dict.fromkeys(track_ids))):
             own = [item for item in track.extra.get("tags", "").split("; ") if item]
             if (tag in own) is not remove:
                 continue

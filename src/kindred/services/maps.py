@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,88 +20,23 @@ from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import QueryError
 from kindred.maps.options import MapOptions
 from kindred.maps.record import LibraryMap, library_digest, load_map, save_map
+from kindred.services.map_views import COLOURS, NEAR, MapView, Values, table, values
 from kindred.storage.backend import StorageBackend
 from kindred.storage.records import Track
 
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = ["COLOURS", "NEAR", "MapView", "Maps", "Near", "Values"]
+
 Progress = Callable[[int, int, str], None]
 Cancelled = Callable[[], bool]
 
-#: Neighbourhood in which maps are judged and lines are drawn.
-NEAR = 10
 #: Maps of the same space, method and parameters that are kept; older ones go.
 KEPT = 3
-#: A larger share of tracks that are not on a map asks for a new one.
-STALE = 0.1
 #: From this many tracks on, the order in which to hear them is not a walk any more.
 LONGEST_WALK = 2_000
-#: What points can be coloured by, besides any tag of the tracks.
-COLOURS: dict[str, str] = {
-    "composer": "Composer",
-    "artist": "Artist",
-    "album": "Album",
-    "genre": "Genre",
-    "work": "Work",
-    "cluster": "Model cluster",
-    "key": "Key",
-    "year": "Year",
-    "tempo": "Tempo",
-    "loudness": "Loudness",
-    "duration": "Duration",
-    "trust": "Neighbours kept",
-}
-_UNITS = {"tempo": "BPM", "loudness": "LUFS", "duration": "minutes", "trust": f"of {NEAR}"}
 _REGION_TAGS = ("composer", "genre", "artist", "album")
-
-
-@dataclass(frozen=True)
-class MapView:
-    """A map as the library is now.
-
-    Attributes
-    ----------
-    map : LibraryMap
-    track_ids : tuple of str
-        Tracks of the library that have a place, those of the map first.
-    positions : float32 [n, 2] or [n, 3]
-    rows : int32 [n]
-        Row in the map, -1 for a track that was placed on it afterwards.
-    gone, changed, placed : int
-        Tracks of the map that the library has no longer; whose audio is another; that came since,
-        or were changed, and were placed near their neighbours.
-    left_out : int
-        Tracks of the library without a place: their vectors are damaged, or none of the map's
-        tracks is left to place them by.
-    version : int
-        Of the library.
-    """
-
-    map: LibraryMap
-    track_ids: tuple[str, ...]
-    positions: NDArray[np.float32]
-    rows: NDArray[np.int32]
-    gone: int = 0
-    changed: int = 0
-    placed: int = 0
-    left_out: int = 0
-    version: int = 0
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether so much has changed that the map should be built anew."""
-        if not self.track_ids and self.left_out:
-            return True
-        return self.gone + self.placed > STALE * max(len(self.map.track_ids), 1)
-
-    def of_points(self, values: NDArray[Any] | None, missing: Any) -> NDArray[Any] | None:
-        """Values of the map's rows for the points; ``missing`` for those placed afterwards."""
-        if values is None:
-            return None
-        if not len(values):
-            return np.full(len(self.rows), missing, values.dtype)
-        return np.where(self.rows >= 0, values[self.rows], np.asarray(missing, values.dtype))
 
 
 @dataclass(frozen=True)
@@ -111,17 +46,6 @@ class Near:
     track_id: str
     similarity: float
     on_map: bool
-
-
-@dataclass(frozen=True)
-class Values:
-    """What points are coloured by: ``numbers`` (NaN where unknown) or ``names`` ("" where)."""
-
-    by: str
-    title: str
-    unit: str = ""
-    numbers: NDArray[np.float64] | None = None
-    names: tuple[str, ...] | None = None
 
 
 class Maps:
@@ -235,6 +159,8 @@ class Maps:
             return None
         clusters = cluster(vectors, seed=options.seed)
         regions = name_regions(positions[:, :2], clusters, self._region_tags(ids))
+        if cancelled():
+            return None
         seconds["trust"] = time.monotonic() - start - sum(seconds.values())
         now = datetime.now(UTC)
         made = LibraryMap(
@@ -332,7 +258,7 @@ class Maps:
             self._views = {key: view for key, view in self._views.items() if key[0] != map_id}
 
     def _path(self, map_id: str) -> Path:
-        if not re.fullmatch(r"[\w-]{1,80}", map_id):
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", map_id):
             raise QueryError(f"There is no map {map_id!r}.")
         return self.folder / f"{map_id}.npz"
 
@@ -477,85 +403,11 @@ class Maps:
         QueryError
             When no track has such a tag.
         """
-        from kindred.library.measures import key_of, loudness_of, tempo_of
-
-        title = COLOURS.get(by, by)
-        unit = _UNITS.get(by, "")
-        if by == "cluster":
-            codes = view.of_points(view.map.clusters, -1)
-            assert codes is not None
-            return Values(
-                by, title, names=tuple(f"{code + 1}" if code >= 0 else "" for code in codes)
-            )
-        if by == "trust":
-            kept = view.of_points(
-                None
-                if view.map.trust.preserved is None
-                else view.map.trust.preserved.astype(float),
-                np.nan,
-            )
-            found = np.full(len(view.track_ids), np.nan) if kept is None else kept
-            return Values(by, title, unit, numbers=found)
-        tracks = {track.track_id: track for track in self.storage.get_tracks(view.track_ids)}
-        ordered = [tracks.get(track_id, Track(track_id)) for track_id in view.track_ids]
-        numbers: dict[str, Callable[[Track], float | None]] = {
-            "year": lambda track: track.year,
-            "tempo": tempo_of,
-            "loudness": loudness_of,
-            "duration": lambda track: track.duration / 60 or None,
-        }
-        if by in numbers:
-            read = [numbers[by](track) for track in ordered]
-            return Values(
-                by,
-                title,
-                unit,
-                numbers=np.array([np.nan if value is None else value for value in read], float),
-            )
-        if by == "key":
-            return Values(by, title, names=tuple(key_of(track) for track in ordered))
-        tagged = by in COLOURS or any(by in track.extra for track in ordered)
-        if not tagged and not any(by in track.extra for track in self.storage.list_tracks()):
-            raise QueryError(
-                f"No track has a tag {by!r}. Colours are {', '.join(COLOURS)}, or a tag of the"
-                " files."
-            )
-        return Values(
-            by,
-            title,
-            names=tuple(
-                str(getattr(track, by) if by in COLOURS else track.extra.get(by, "") or "")
-                for track in ordered
-            ),
-        )
+        return values(self.storage, view, by)
 
     def table(self, view: MapView) -> pd.DataFrame:
         """One row a point: track, place, cluster, and how far it can be trusted."""
-        import pandas as pd
-
-        tracks = {track.track_id: track for track in self.storage.get_tracks(view.track_ids)}
-        ordered = [tracks.get(track_id, Track(track_id)) for track_id in view.track_ids]
-        trust = view.map.trust
-        columns: dict[str, Any] = {
-            "track_id": view.track_ids,
-            **{
-                name: [getattr(track, name) for track in ordered]
-                for name in ("title", "composer", "artist", "album", "genre", "year")
-            },
-            **{
-                axis: view.positions[:, number]
-                for number, axis in enumerate("xyz"[: view.positions.shape[1]])
-            },
-            "cluster": view.of_points(view.map.clusters, -1),
-            "placed_afterwards": view.rows < 0,
-        }
-        for name in ("preserved", "trustworthiness_at", "continuity_at"):
-            values = getattr(trust, name)
-            if values is not None:
-                columns[name.removesuffix("_at")] = view.of_points(values.astype(float), np.nan)
-        frame = pd.DataFrame(columns)
-        frame["year"] = frame["year"].astype("Int32")
-        return frame
+        return table(self.storage, view)
 
 
 def _sound(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -6,6 +6,7 @@ fifty thousand tracks reads none of them again.
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,8 @@ def in_three_dimensions(points: Points, view: MapView, colouring: Colouring, ope
     """A plotly figure to turn around; it is looked at, the flat map is worked with."""
     import plotly.graph_objects as go
 
-    names = np.array([f"{a} · {b}" for a, b in zip(points.titles, points.subtitles, strict=True)])
+    named = zip(points.titles, points.subtitles, strict=True)
+    names = np.array([escape(f"{title} · {subtitle}") for title, subtitle in named])
     x, y, z = view.positions.T
 
     def trace(rows: Any, label: str, **marker: Any) -> Any:
@@ -90,7 +92,7 @@ def in_three_dimensions(points: Points, view: MapView, colouring: Colouring, ope
             y=y[rows],
             z=z[rows],
             mode="markers",
-            name=label,
+            name=escape(label),  # plotly reads some HTML
             text=names[rows],
             hoverinfo="text",
             marker={"size": 3, "opacity": 0.8} | marker,

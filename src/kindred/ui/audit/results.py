@@ -102,8 +102,8 @@ def _strengths(found: Results) -> None:
         return
     pairs = found.strengths.pairs
     _forest(
-        {f"{pair.system} over {pair.other}": pair.rate for pair in pairs},
-        "share of judgements that prefer the first (ties count half)",
+        {f"{pair.system}<br>over {pair.other}": pair.rate for pair in pairs},
+        "share that prefer the first, ties half",
         0.5,
     )
     if len(found.strengths.strengths) > 2:

@@ -3,7 +3,8 @@
 
 const ZOOMS = [0.5, 400];
 const FLIGHT = 700; // milliseconds
-const CLOSE = 8; // the magnification at which a track is visited
+const CLOSE = 8; // the magnification at which a track of a large map is visited
+const AROUND = 36; // tracks that should be about it on a small one
 
 class Camera {
   /** `yields(event)` says which gestures are not the camera's. */
@@ -73,7 +74,9 @@ class Camera {
     this.go({ x, y, zoom: clamp(zoom * factor, ...ZOOMS) });
   }
 
-  flyTo([x, y], options) {
-    this.go({ x, y, zoom: Math.max(CLOSE, this.zoom) }, options);
+  /** Visit one of `count` tracks; what was magnified more stays so. */
+  flyTo([x, y], count, options) {
+    const close = clamp(Math.sqrt(count / AROUND), 1, CLOSE);
+    this.go({ x, y, zoom: Math.max(close, this.zoom) }, options);
   }
 }

@@ -131,7 +131,7 @@ class MapView {
   }
 
   flyTo(i, options) {
-    if (this.camera.transform) this.camera.flyTo(this.points.place(i), options);
+    if (this.camera.transform) this.camera.flyTo(this.points.place(i), this.points.count, options);
   }
 
   takePoints(points) {
