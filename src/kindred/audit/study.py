@@ -158,6 +158,7 @@ class Design:
             ("overlap", 1, 1_000),
             ("listeners", 1, 10_000),
             ("k", 1, 100),
+            ("seed", 0, 2**31 - 1),
             ("clip_seconds", 1.0, 60.0),
             ("fade_seconds", 0.0, 1.0),
         ):

@@ -240,7 +240,7 @@ def write_tables(
                     _without_formulas(table).to_csv(out, index=False, lineterminator="\r\n")
                 elif name == "parquet":
                     table.to_parquet(out, index=False)
-                else:
+                elif len(table):  # pandas writes an empty line for no rows
                     table.to_json(out, orient="records", lines=True, force_ascii=False)
         paths.append(folder / "codebook.md")
         with replacing(paths[-1]) as out:

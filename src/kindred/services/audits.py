@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from kindred.audit.study import Design, Study
 from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import AuditError
 from kindred.services.evaluations import system_name
+from kindred.storage import rows
 from kindred.storage.backend import StorageBackend
 from kindred.storage.records import Document, Hit
 
@@ -191,10 +193,14 @@ class Audits:
         """Put a study and its answers among the library's documents; return how many were new."""
         study = self.store.study(study_id)
         self.storage.put_document(Document(STUDIES, study_id, study.to_dict()))
-        return sum(
-            self.storage.append_document(Document(JUDGEMENTS, item.judgement_id, asdict(item)))
+        made = [
+            rows.make(Document(JUDGEMENTS, item.judgement_id, json.loads(json.dumps(asdict(item)))))
             for item in self.store.judgements(study_id)
-        )
+        ]
+        known = self.storage.entries("documents", [row.key for row in made])
+        new = [row for row in made if row.key not in known]
+        self.storage.write_rows(new)
+        return len(new)
 
     def invite(
         self, study_id: str, listeners: Sequence[str], *, days: float = 30

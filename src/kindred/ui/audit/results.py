@@ -33,7 +33,7 @@ def results_of(services: Services, study: Study) -> Results | None:
 
 @st.cache_data(max_entries=8, show_spinner="Reading the answers")
 def _results(study_id: str, design_hash: str, count: int, _services: Services) -> Results | None:
-    return _services.audits.results(study_id, draws=400)
+    return _services.audits.results(study_id)
 
 
 def show_results(services: Services, study: Study) -> list[CardItem]:
