@@ -196,7 +196,10 @@ def test_a_folder_is_read_and_what_failed_is_listed(page: Page, app: App, tmp_pa
     expect(page.get_by_text("These files were left out")).to_be_visible()
 
 
-@pytest.mark.parametrize("path", ["/", "/similar", "/library", "/models"])
+ADDRESSES = ("/", "/similar", "/library", "/map", "/evaluate", "/audit", "/models", "/storage")
+
+
+@pytest.mark.parametrize("path", ADDRESSES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_scrolls_one_way_only(chromium: Browser, app: App, path: str, scheme: Any) -> None:
     context = chromium.new_context(
@@ -214,7 +217,7 @@ def test_a_phone_scrolls_one_way_only(chromium: Browser, app: App, path: str, sc
 def test_nothing_is_asked_from_outside(page: Page, app: App) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    for path in ("/", "/similar", "/library", "/models"):
+    for path in ADDRESSES:
         page.goto(app.url + path)
         expect(page.locator("h1")).to_be_visible()
         page.wait_for_timeout(500)

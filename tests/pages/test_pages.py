@@ -13,7 +13,7 @@ from kindred.services import build
 from tests.browsing import ROOT
 from tests.conftest import tone
 
-PAGES = ("home", "similar", "library", "models")
+PAGES = ("home", "similar", "library", "map", "evaluate", "audit", "models")
 
 
 @pytest.fixture(autouse=True)
