@@ -22,7 +22,7 @@ from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
-from benchmarks.report import finish, options, say
+from report import finish, options, say
 
 from kindred.maps.layout import lay_out, warm_up
 from kindred.maps.neighbours import find_neighbours

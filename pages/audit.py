@@ -19,8 +19,8 @@ NEW = "new"
 
 def choose(studies: list[Study]) -> str:
     """Which study is looked at, or a new one; it is in the address."""
-    names = {
-        study.study_id: f"{study.design.title} · {study.state} · {study.created_at[:10]}"
+    names = {  # Streamlit goes by labels: no two may be the same
+        study.study_id: f"{study.design.title} · {study.state} · {study.study_id}"
         for study in reversed(studies)
     }
     options = [*names, NEW]

@@ -11,7 +11,7 @@ from kindred.services import Services
 from kindred.services.maps import COLOURS, NEAR, MapView
 from kindred.ui import frame, map_state
 from kindred.ui.jobs import show_jobs
-from kindred.ui.map_making import build_form, nothing_yet, short_title
+from kindred.ui.map_making import build_form, nothing_yet, offer_files, short_title, tracks
 from kindred.ui.map_panel import TRUST_HELP, panel
 from kindred.ui.map_state import MapState
 from kindred.ui.map_view import MapEvent, map_view
@@ -53,12 +53,12 @@ def changed(view: MapView) -> None:
     """Say how the library has moved on since the map was made."""
     parts = []
     if view.placed:
-        parts.append(f"{view.placed:,} tracks came or changed since and lie near their neighbours")
+        parts.append(f"{tracks(view.placed)} came or changed since, put beside what sounds alike")
     if view.gone:
-        parts.append(f"{view.gone:,} tracks of it are not in the library any more")
+        parts.append(f"{tracks(view.gone)} left the library since")
     if view.left_out:
-        why = "their vectors are damaged" if view.track_ids else "all came or changed since"
-        parts.append(f"{view.left_out:,} tracks have no place: {why}")
+        why = "damaged vectors" if view.track_ids else "all came or changed since"
+        parts.append(f"{tracks(view.left_out)} without a place: {why}")
     if not parts:
         return
     said = f"{'; '.join(parts)}."
@@ -72,7 +72,7 @@ def trust_line(view: MapView) -> str:
     """Which model, method and index made the map, and how far it can be believed."""
     made, trust = view.map, view.map.trust
     seconds = sum(made.facts.get("seconds", {}).values())
-    parts = [f"{made.title} over {len(view.track_ids):,} tracks"]
+    parts = [f"{made.title} over {tracks(len(made.track_ids))}"]
     parts.append(f"neighbours by {made.facts.get('index', '?')} search · {seconds:.0f} s")
     if trust.trustworthiness is None or trust.preservation is None or trust.continuity is None:
         parts.append("too few tracks to measure how far to believe it")
@@ -94,6 +94,7 @@ def fly(view: MapView, labels: dict[str, str]) -> tuple[str, int] | None:
         if track_id := st.session_state["map_search"]:
             state = map_state.read(view)
             map_state.write(replace(state, opened=track_id))
+            st.session_state["map_panel"] = "track"
             count = st.session_state.get("map_focus", ("", 0))[1]
             st.session_state["map_focus"] = (track_id, count + 1)
         st.session_state["map_search"] = None
@@ -112,6 +113,29 @@ def fly(view: MapView, labels: dict[str, str]) -> tuple[str, int] | None:
     return focus
 
 
+def choose_colour(services: Services, view: MapView) -> MapState:
+    """What points are coloured by; return all that is chosen."""
+    tags = {name: name.replace("_", " ").capitalize() for name in tags_to_colour_by(services)}
+    colours = tags | COLOURS
+    state = map_state.read(view)
+    if state.colour not in colours:
+        state = replace(state, colour=map_state.USUAL)
+    st.session_state["map_colour"] = state.colour
+
+    def chosen() -> None:
+        map_state.write(replace(map_state.read(view), colour=st.session_state["map_colour"]))
+
+    st.selectbox(
+        "Colour",
+        [*COLOURS, *(name for name in tags if name not in COLOURS)],
+        format_func=lambda name: f"Colour: {colours[name]}",
+        key="map_colour",
+        on_change=chosen,
+        label_visibility="collapsed",
+    )
+    return state
+
+
 def done_on(view: MapView) -> Callable[[MapEvent], None]:
     """What to do when something was done on a map of these tracks."""
 
@@ -125,7 +149,7 @@ def done_on(view: MapView) -> Callable[[MapEvent], None]:
             map_state.write(replace(state, picked=event.ids))
             st.session_state["map_panel"] = "picked"
         else:
-            map_state.write(replace(state, picked=(), opened=""))
+            map_state.write(replace(state, picked=()))
 
     return act
 
@@ -135,7 +159,6 @@ def draw(
     view: MapView,
     state: MapState,
     *,
-    by: str,
     key: str,
     focus: tuple[str, int] | None,
     lines: Sequence[tuple[str, float]] = (),
@@ -143,7 +166,7 @@ def draw(
     height: int = 640,
 ) -> None:
     """One map."""
-    points, colouring = points_of(services, view), colouring_of(services, view, by)
+    points, colouring = points_of(services, view), colouring_of(services, view, state.colour)
     if view.positions.shape[1] == 3:
         st.plotly_chart(in_three_dimensions(points, view, colouring, state.opened), key=key)
         return
@@ -166,9 +189,7 @@ def draw(
     )
 
 
-def compare(
-    services: Services, kept: Sequence[LibraryMap], view: MapView, state: MapState, by: str
-) -> None:
+def compare(services: Services, kept: Sequence[LibraryMap], view: MapView, state: MapState) -> None:
     """Another map beside this one, with the same track open and the same set selected."""
     others = {
         made.map_id: short_title(made)
@@ -192,7 +213,7 @@ def compare(
     left, right = st.columns(2)
     for column, one, key in ((left, view, "map_left"), (right, beside, "map_right")):
         with column:
-            draw(services, one, state, by=by, key=key, focus=None, height=480)
+            draw(services, one, state, key=key, focus=None, height=480)
             st.caption(trust_line(one))
 
 
@@ -225,7 +246,7 @@ def page() -> None:
         nothing_yet(services)
         frame.end()
         return
-    bar = st.columns([4, 3, 2, 1.2], vertical_alignment="bottom")
+    bar = st.columns([3.2, 2.7, 2.2, 2.9], vertical_alignment="bottom")
     with bar[0]:
         made = choose_map(kept, named)
     view = services.maps.view(made)
@@ -233,32 +254,26 @@ def page() -> None:
     with bar[1]:
         focus = fly(view, labels)
     with bar[2]:
-        tags = {name: name.replace("_", " ").capitalize() for name in tags_to_colour_by(services)}
-        colours = COLOURS | {name: title for name, title in tags.items() if name not in COLOURS}
-        by = st.selectbox(
-            "Colour",
-            list(colours),
-            format_func=lambda name: f"Colour: {colours[name]}",
-            key="map_colour",
-            label_visibility="collapsed",
-        )
-    with bar[3], st.popover("New", icon=":material/add:"):
-        build_form(services)
-        if st.button("Delete this map", icon=":material/delete:"):
-            services.maps.delete(made.map_id)
-            st.query_params.clear()  # the address named it
-            st.rerun()
+        state = choose_colour(services, view)
+    with bar[3], st.container(horizontal=True, horizontal_alignment="right"):
+        with st.popover("New", icon=":material/add:"):
+            build_form(services)
+        with st.popover("This map", icon=":material/download:"):
+            offer_files(services, view, state.colour)
+            if st.button("Delete this map", icon=":material/delete:"):
+                services.maps.delete(made.map_id)
+                st.query_params.clear()  # the address named it
+                st.rerun()
     changed(view)
-    state = map_state.read(view)
     left, right = st.columns([2.6, 1], gap="medium")
     with right:
         queue, lines, path = panel(services, view, state)
     with left:
-        draw(services, view, state, by=by, key="map", focus=focus, lines=lines, path=path)
+        draw(services, view, state, key="map", focus=focus, lines=lines, path=path)
         st.caption(trust_line(view), help=TRUST_HELP)
     if not map_state.publish(view, state):
         st.caption("The selection is too large for the address: a link to this page leaves it out.")
-    compare(services, kept, view, state, by)
+    compare(services, kept, view, state)
     tapped = st.session_state.pop("map_tapped", None)
     if tapped and not is_served() and queue and queue[0].track_id == tapped:
         frame.order(queue[0])  # the browser could not play it by itself

@@ -183,6 +183,11 @@ def test_the_newest_map_is_written_unless_another_is_named(tmp_path: Path) -> No
     for arguments, expected in (([], second), (["--map", first["map_id"]], first)):
         result = kindred("map", "export", tmp_path / "map.csv", *arguments, "--json")
         assert json.loads(result.stdout)["map_id"] == expected["map_id"]
+    solid = built("--dims", 3)
+    for name, expected in (("map.csv", solid), ("map.png", second)):  # a picture is flat
+        result = kindred("map", "export", tmp_path / name, "--json")
+        assert json.loads(result.stdout)["map_id"] == expected["map_id"]
+    kindred("map", "delete", solid["map_id"])
     said = kindred("map", "export", tmp_path / "map.csv").stdout
     assert f"map.csv: {COUNT} tracks of descriptors · PCA, 2-D" in said
 
@@ -197,10 +202,10 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert "No track has a tag 'mood'" in refused("export", tmp_path / "x.png", "--colour", "mood")
     (tmp_path / "file").write_text("in the way")
     assert "map.csv cannot be written" in refused("export", tmp_path / "file" / "map.csv")
-    built("--dims", 3)
+    solid = built("--dims", 3)["map_id"]
     for suffix in (".png", ".svg", ".html"):
         assert "A picture needs a map of 2 dimensions" in refused(
-            "export", tmp_path / f"map{suffix}"
+            "export", tmp_path / f"map{suffix}", "--map", solid
         )
     for map_id in ("gone", "../library", "a/b"):
         assert "There is no map" in refused("export", tmp_path / "x.png", "--map", map_id)

@@ -134,6 +134,8 @@ def test_real_candidates_are_what_the_systems_answered(store: LocalBackend, stud
         ({"trials": 100}, "of the 100 real trials"),
         ({"catches": 40}, "of 40 catch and 1 practice"),
         ({"trials": 2, "repeats": 3}, "3 repeats need as many trials"),
+        ({"clip_choice": "loudest"}, "matching or random, got 'loudest'"),
+        ({"stratify": "mood"}, "composer, cluster or none, got 'mood'"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(audits: Audits, values: dict[str, Any], words: str) -> None:

@@ -147,6 +147,20 @@ def test_where_peaks_forbid_it_the_clip_is_softer_and_that_is_noted(folder: Fold
     assert lowered > 3
 
 
+def test_a_loudness_that_jumps_where_it_should_be_is_met_as_near_as_can_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def jumping(audio: np.ndarray) -> float:
+        """Gating: a block more or less counts, and no gain gives -23."""
+        level = loudness(audio)
+        return level + (0.2 if level > -23 else -0.2)
+
+    monkeypatch.setattr(clips, "loudness", jumping)
+    frames, _, lowered = encode(_music(SECONDS), seconds=SECONDS, match_loudness=True)
+    assert lowered == 0
+    assert jumping(clips._decoded(frames)) == pytest.approx(-23, abs=0.5)
+
+
 def test_without_matching_levels_stay_as_far_apart_as_they_were(folder: Folder) -> None:
     folder.write("loud.wav", _music(5, gain=0.6))
     folder.write("soft.wav", _music(5, gain=0.06))

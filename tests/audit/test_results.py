@@ -114,6 +114,21 @@ def test_nothing_answered_is_told_and_nothing_made_up() -> None:
     assert json.dumps(found.to_dict(), allow_nan=False)
 
 
+def test_who_looks_while_it_is_open_is_told_to_wait() -> None:
+    study, judgements = simulated("ab")
+    assert study.state == "open"
+    planned = replace(study.design, listeners=6)
+    for listeners, told in ((6, False), (7, True)):
+        now = replace(study, design=replace(planned, listeners=listeners))
+        given = [replace(item, design_hash=now.design_hash) for item in judgements]
+        assert (
+            any("6 of the 7 listeners planned" in one for one in found_in(now, given).warnings)
+            == told
+        )
+        ended = replace(now, state="closed")
+        assert not any("planned" in one for one in found_in(ended, given).warnings)
+
+
 @pytest.mark.parametrize("form", ["ab", "graded", "odd"])
 def test_one_listener_on_one_item(form: Form) -> None:
     item = make_item("i", {"x": (1, 0.9)}, {"y": (1, 0.8)}, {"x": (2, 0.1)}, form=form)

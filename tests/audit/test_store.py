@@ -128,12 +128,12 @@ def test_a_study_that_was_tampered_with_is_noticed(room: Room) -> None:
     with other:
         other.execute("DROP TRIGGER studies_freeze")
         other.execute("UPDATE studies SET document = ?", (json.dumps(values),))
-    with pytest.raises(AuditError, match="hash"):
+    with pytest.raises(StorageError, match="hash"):
         AuditStore(room.store.path).study("study")
     with other:
         other.execute("UPDATE studies SET document = '{\"schema\": 1}'")
     other.close()
-    with pytest.raises(AuditError, match="cannot be read"):
+    with pytest.raises(StorageError, match="cannot be read"):
         AuditStore(room.store.path).study("study")
 
 

@@ -70,7 +70,10 @@ def test_digits() -> None:
         ([pair(0.0)], "No preference can be told yet: y against x 1.00."),
         ([pair(0.7, 0.6, 0.8, p_holm=None)], "Listeners prefer x to y in 0.70 [0.60, 0.80] of"),
         # Sure by itself, but one of many pairs.
-        ([pair(0.7, 0.51, 0.8, p_holm=0.2)], "No preference can be told yet: x against y 0.70"),
+        (
+            [pair(0.7, 0.51, 0.8, p_holm=0.2)],
+            "No preference can be told yet: x against y 0.70 [0.51, 0.80], p 0.20 among all pairs.",
+        ),
         # What is sure comes before what is larger.
         (
             [pair(0.9, 0.3, 1.0), pair(0.4, 0.35, 0.45, other="z")],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -82,6 +83,15 @@ def test_a_point_is_heard_and_its_true_neighbours_are_told(page: Page, mapped: A
     expect(page.locator(".deck.query")).to_contain_text(title)
     until(lambda: f"/similar?track={track_id}" in address(page))
     assert player(page)["track_id"] == track_id  # it goes on
+
+
+def test_what_is_known_is_said_once_and_counts_are_whole(page: Page, mapped: App) -> None:
+    show(page, f"{mapped.url}/map")
+    click_a_point(page)
+    expect(page.locator(".tip-subtitle")).to_have_text("Ada")
+    expect(page.locator(".tip-value")).to_have_text("")  # coloured by composer: not Ada again
+    show(page, f"{mapped.url}/map?colour=trust")
+    expect(page.locator(".legend .bar")).to_have_text(re.compile(r"^\d of 10(\d|10) of 10$"))
 
 
 def test_a_lasso_stands_in_the_address_and_comes_back(page: Page, mapped: App) -> None:

@@ -232,7 +232,8 @@ def test_a_file_that_is_no_map(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "odd.npz"
     path.write_bytes(data)
     with pytest.raises(
-        QueryError, match=r"The map odd cannot be read .*Remove it, and build it again"
+        QueryError,
+        match=r"The map odd cannot be read .*Remove it with `kindred map delete odd`",
     ):
         load_map(path)
 

@@ -11,6 +11,7 @@ import io
 import shutil
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from kindred.jobs.runner import Jobs
 from kindred.services import Services, build
 from kindred.ui import roles, server
 from kindred.ui.audit.results import _answers, _forest, _labels
+from kindred.ui.audit.study import _state
 from tests.audit.library import any_one, design, opened, plant, sit
 from tests.audit.studies import given
 from tests.browsing import ROOT
@@ -216,7 +218,9 @@ def test_a_draft_is_looked_over_and_opened(services: Services) -> None:
     found = services.audits.draw(design(ONE, TWO))
     assert found is not None
     app = fine(page())
-    assert "queries gave nothing to ask" in words(app)
+    assert "1 for practice were drawn." in words(app)
+    assert "Listen to the catch trials" in [item.label for item in app.expander]
+    assert len(app.get("audio")) == 3  # a reference and two candidates
     [strata, items] = [table.value for table in app.dataframe]
     assert strata["Items"].sum() == 3
     assert len(items) == 3
@@ -224,6 +228,22 @@ def test_a_draft_is_looked_over_and_opened(services: Services) -> None:
     app = fine(press(app, "Open it"))
     assert services.audits.store.study(found[0].study_id).state == "open"
     assert "Make links" in labels(app)
+
+
+def test_queries_that_gave_nothing_are_counted(services: Services) -> None:
+    found = services.audits.draw(design(ONE, TWO))
+    assert found is not None
+    services.audits.store.put_draft(
+        replace(found[0], facts=found[0].facts | {"asked": 7, "skipped": 4})
+    )
+    assert "4 of 7 queries gave nothing to ask" in words(fine(page()))
+
+
+def test_a_draft_without_catch_trials_says_so(services: Services) -> None:
+    services.audits.draw(design(ONE, TWO, catches=0))
+    app = fine(page())
+    assert "There are none." in words(app)
+    assert len(app.get("audio")) == 0
 
 
 def test_a_draft_is_dropped(services: Services) -> None:
@@ -289,14 +309,37 @@ def test_states_of_sittings(services: Services, study: Study) -> None:
     services.audits.store.revoke(made[2][0].invitation_id)
     [table] = [item.value for item in fine(page()).dataframe]
     assert table["State"].tolist() == ["finished", "begun", "revoked", "not begun"]
+    [*_, (new, _)] = made
+    assert _state(new, None, new.created_at) == "not begun"
+    assert _state(new, None, new.expires_at) == "expired"
+
+
+def test_of_two_links_of_one_listener_the_one_chosen_is_revoked(
+    services: Services, study: Study
+) -> None:
+    services.audits.invite(study.study_id, ["Ears", "Ears"])
+    app = page()
+    [whose] = [item for item in app.selectbox if item.label == "Whose link"]
+    fine(press(fine(whose.set_value(whose.options[1]).run()), "Revoke it"))
+    assert [bool(item.revoked_at) for item in services.audits.store.invitations()] == [False, True]
+
+
+def test_of_two_studies_of_one_title_the_one_in_the_address_is_shown(services: Services) -> None:
+    made = [services.audits.draw(design(ONE, TWO, seed=seed)) for seed in (0, 1)]
+    for found in made:
+        assert found is not None
+        app = fine(page(study=found[0].study_id))
+        assert found[0].design_hash[:12] in words(app)
+        assert app.query_params["study"] == found[0].study_id
 
 
 def test_a_link_is_revoked_and_the_study_closed(services: Services, study: Study) -> None:
     services.audits.invite(study.study_id, ["Ears", "More ears"])
     app = page()
     [whose] = [item for item in app.selectbox if item.label == "Whose link"]
-    assert whose.options == ["Ears", "More ears"]
-    app = fine(press(app, "Revoke it"))
+    assert whose.options == ["1. Ears", "2. More ears"]
+    assert whose.value is None  # one click too many revokes nobody
+    app = fine(press(fine(whose.set_value(whose.options[0]).run()), "Revoke it"))
     assert [bool(item.revoked_at) for item in services.audits.store.invitations()] == [True, False]
     app = fine(press(app, "Close it"))
     assert services.audits.store.study(study.study_id).state == "closed"

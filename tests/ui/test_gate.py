@@ -77,7 +77,8 @@ def test_on_localhost_all_is_open() -> None:
 def test_without_signing_in_only_what_asks_for_itself_answers(mode: Mode) -> None:
     found = client(mode)
     assert all(inside(found, path) for path in OWN)
-    for path in [*PAGES, *MEDIA, "/listening", "/apix", "/_stcore/healthy", "//audio/t1"]:
+    like = ["/listen", "/api", "/listening", "/apix", "/_stcore/healthy", "//audio/t1"]
+    for path in [*PAGES, *MEDIA, *like]:
         refused = found.get(path)
         assert refused.status_code in (401, 403), path
         assert "inside" not in refused.text
@@ -131,6 +132,7 @@ def test_a_wrong_key_opens_nothing(
         str(URLSafeTimedSerializer("another key", salt="kindred pages").dumps("in")),
         str(URLSafeTimedSerializer(KEY, salt="invitation").dumps("in")),
     ],
+    ids=["none", "unsigned", "another key", "another salt"],
 )
 def test_a_forged_session_opens_nothing(keyed: TestClient, cookie: str) -> None:
     keyed.cookies.set(COOKIE, cookie)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from kindred.maps.trust import Trust
 from kindred.services.maps import MapView
 from kindred.ui.map_view import Colouring, Points
 from kindred.ui.maps import in_three_dimensions
+from kindred.ui.player import static_text
 
 HOSTILE = "<a href='x'>Bad</a>"
 
@@ -45,10 +47,13 @@ def traces(colouring: Colouring, *, n: int, opened: str = "") -> list[Any]:
 def test_each_category_has_its_points_and_the_rest_is_grey() -> None:
     labels = [f"c{number % 12:02d}" for number in range(40)] + [""] * 3 + [HOSTILE] * 9
     drawn = traces(Colouring.of_labels("Composer", labels), n=52)
-    assert len(drawn) == 11
+    assert len(drawn) == 13
     assert drawn[0].name == "&lt;a href=&#x27;x&#x27;&gt;Bad&lt;/a&gt;"
     assert len(drawn[0].x) == 9
     assert drawn[-1].name == "other or unknown"
+    flat = re.search(r"const HUES = \[(.*?)\]", static_text("map_colours.js"), re.DOTALL)
+    assert flat is not None
+    assert [item.marker.color for item in drawn[:-1]] == re.findall("#[0-9a-f]{6}", flat.group(1))
     assert sorted(float(x) for item in drawn for x in item.x) == [3.0 * row for row in range(52)]
     assert not any("<" in text for item in drawn for text in [item.name, *item.text])
 

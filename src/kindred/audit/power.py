@@ -25,8 +25,8 @@ _MOST = 1_000_000
 
 
 def items_wanted(design: Design) -> int:
-    """Real items that a study needs for every item to be heard by ``overlap`` listeners."""
-    return max(design.trials, math.ceil(design.trials * design.listeners / design.overlap))
+    """The most real items of which each is heard by ``overlap`` listeners or more."""
+    return max(design.trials, design.trials * design.listeners // design.overlap)
 
 
 def power_of_binomial(
@@ -188,6 +188,7 @@ def summary(design: Design, *, rho: float = RHO) -> tuple[str, ...]:
         sentences.append(
             f"With a power of {POWER:.0%} and a one-sided alpha of {ALPHA:g}, answers of"
             f' "equal" aside, the study {found}.'
+            " A two-sided verdict takes about a quarter more answers."
         )
         needed = ", ".join(
             f"{preference:.2f} needs {listeners_needed(design, preference, rho=rho)}"
@@ -198,8 +199,13 @@ def summary(design: Design, *, rho: float = RHO) -> tuple[str, ...]:
         needed_catches = math.ceil(design.exclusions.min_catches * design.catches - 1e-9)
         sentences.append(
             f"Somebody who answers at random passes {needed_catches} of {design.catches} catch"
-            f" trials {catch_pass_rate(design):.0%} of the time."
+            f" trials {_percent(catch_pass_rate(design))} of the time."
         )
     else:
         sentences.append("Without catch trials, nobody who answers at random is found by them.")
     return tuple(sentences)
+
+
+def _percent(share: float) -> str:
+    """A share that may be small: never "0%"."""
+    return "less than 1%" if 0 < share < 0.01 else f"{share:.0%}"

@@ -140,13 +140,18 @@ def draw_items(
         return None
     del found[wanted:]
     if len(found) < design.trials:
+        mend = ". Ask for"
+        if skipped:
+            mend = (
+                f", and {skipped} of the {asked} others give nothing to ask, since the systems"
+                f" ({', '.join(design.systems)}) give them the same first {design.k} answers or"
+                " none. Raise k, compare other systems, ask for"
+            )
         raise AuditError(
             f"Only {len(found)} of the {design.trials} real trials of a sitting can be drawn. Of"
             f" {len(tracks)} tracks {len(asked_about)} are recordings that can be heard;"
-            f" {len(easy)} are kept for catch trials and practice, and {skipped} of the {asked}"
-            f" others give nothing to ask, since the systems ({', '.join(design.systems)}) give"
-            f" them the same first {design.k} answers or none. Ask for fewer trials, raise k,"
-            " compare other systems, or add tracks."
+            f" {len(easy)} are kept for catch trials and practice{mend} fewer"
+            " trials, or add tracks."
         )
     items = [
         _item(design, number, queries.stratum[query], query, question, stretches)

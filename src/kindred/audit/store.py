@@ -26,7 +26,7 @@ from kindred.audit.database import Database, utc
 from kindred.audit.judgement import Heard, Judgement
 from kindred.audit.plan import Trial, check_pool
 from kindred.audit.study import Study
-from kindred.errors import AuditError
+from kindred.errors import AuditError, StorageError
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,9 @@ class AuditStore(Database):
         Raises
         ------
         AuditError
-            When there is none, or it is not the one that was stored: its hash does not match.
+            When there is none.
+        StorageError
+            When it is not the one that was stored: its hash does not match.
         """
         found = self._all(
             "SELECT study_id, state, created_at, opened_at, closed_at, design_hash FROM studies"
@@ -181,9 +183,9 @@ class AuditStore(Database):
         try:
             study = Study.from_dict(json.loads(row["document"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise AuditError(f"The study {study_id} in {self.path} cannot be read.") from error
+            raise StorageError(f"The study {study_id} in {self.path} cannot be read.") from error
         if study.design_hash != row["design_hash"]:
-            raise AuditError(
+            raise StorageError(
                 f"The study {study_id} in {self.path} is not the one that was stored: its hash does"
                 " not match. Put the file back from a backup."
             )

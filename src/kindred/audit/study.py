@@ -85,7 +85,8 @@ class Design:
     overlap : int
         How many listeners at least hear each item.
     listeners : int
-        How many are expected; trials * listeners / overlap items are drawn.
+        How many are expected; trials * listeners / overlap items are drawn,
+        rounded down.
     clip_seconds, fade_seconds : float
     clip_choice : str
         ``"matching"``: the segments of reference and candidate that are nearest in the first
@@ -147,6 +148,10 @@ class Design:
             problems.append(f"the form is one of {', '.join(FORMS)}, got {self.form!r}")
         if self.aspect not in ASPECTS:
             problems.append(f"the aspect is one of {', '.join(ASPECTS)}, got {self.aspect!r}")
+        if self.clip_choice not in ("matching", "random"):
+            problems.append(f"clips are matching or random, got {self.clip_choice!r}")
+        if self.stratify not in ("composer", "cluster", "none"):
+            problems.append(f"stratify by composer, cluster or none, got {self.stratify!r}")
         least = 2 if self.form == "ab" else 1
         if len(set(self.systems)) < least or len(set(self.systems)) != len(self.systems):
             problems.append(f"name at least {least} different systems, got {list(self.systems)}")

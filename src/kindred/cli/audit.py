@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,8 @@ def _study_argument(command: Any) -> Any:
     show_default=True,
 )
 @click.option("-k", type=int, default=5, show_default=True, help="How deep answers are looked at.")
-@click.option("--no-loudness", is_flag=True, help="Leave levels: when dynamics are the question.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--no-loudness", is_flag=True, help="Leave levels, as is done for dynamics.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of what is drawn; random if not given.")
 @click.option("--min-catches", type=float, help="Share that must be right.  [default: 5/6]")
 @click.option("--power-only", is_flag=True, help="Say what such a study could find; make nothing.")
 @as_json_option
@@ -59,7 +60,10 @@ def new(
     from kindred.audit.study import Design, Exclusions
 
     rules = Exclusions() if min_catches is None else Exclusions(min_catches=min_catches)
-    design = Design(match_loudness=not no_loudness, exclusions=rules, **given)
+    if given["seed"] is None:
+        given["seed"] = secrets.randbelow(1_000_000)
+    match = not no_loudness and given["aspect"] != "dynamics"
+    design = Design(match_loudness=match, exclusions=rules, **given)
     design.check()
     said = list(summary(design))
     if power_only:

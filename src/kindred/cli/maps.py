@@ -59,7 +59,7 @@ def list_(as_json: bool) -> None:
 
 @map_.command()
 @click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--map", "map_id", help="Which one; the newest of the active encoder if not given.")
+@click.option("--map", "map_id", help="Which one; the newest that can be drawn if not given.")
 @encoder_option
 @click.option(
     "--colour", default="composer", show_default=True, help="What points are coloured by."
@@ -71,13 +71,16 @@ def export(
     target: Path, map_id: str | None, encoder: str | None, as_json: bool, **look: Any
 ) -> None:
     """Write a map to TARGET: .png, .svg, .html that opens offline, .csv or .parquet."""
-    from kindred.ui.map_files import write_map
+    from kindred.ui.map_files import TABLES, write_map
 
     with open_services(notice=False) as services:
         made = services.maps.get(map_id) if map_id else None
         if made is None:
             name = encoder or services.active_encoder().name
-            made = next(iter(services.maps.of_encoder(name)), None)
+            maps = services.maps.of_encoder(name)
+            flat = [item for item in maps if item.positions.shape[1] == 2]
+            wanted = maps if target.suffix.lower() in TABLES else flat or maps
+            made = next(iter(wanted), None)
         if made is None:
             raise click.ClickException("There is no map yet. Build one with `kindred map build`.")
         view = services.maps.view(made)

@@ -15,6 +15,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -251,8 +252,8 @@ def _numbers(
         color=look.quiet, labelcolor=look.ink, labelsize=9, labelfontfamily=_families()[0]
     )
     beside.set_title(
-        _short(legend), loc="left", color=look.quiet, size=10, pad=10, family=_families(),
-        parse_math=False,
+        "\n".join(wrap(legend, _NAME_LENGTH)), loc="left", color=look.quiet, size=10, pad=10,
+        family=_families(), parse_math=False,
     )  # fmt: skip
 
 

@@ -168,8 +168,8 @@ def load_map(path: Path) -> LibraryMap:
         ) from error
     except Exception as error:  # whatever zipfile, zlib, json and numpy say of damaged bytes
         raise QueryError(
-            f"The map {path.stem} cannot be read ({str(error).rstrip('.')}). Remove it, and build"
-            " it again."
+            f"The map {path.stem} cannot be read ({str(error).rstrip('.')}). Remove it with"
+            f" `kindred map delete {path.stem}`, and build it again."
         ) from error
 
 

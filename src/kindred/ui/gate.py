@@ -3,9 +3,9 @@
 ============================  =====================================================================
 listening on                  pages, ``/audio``, ``/thumbnail``
 ============================  =====================================================================
-localhost                     open: one person, on their own machine
+localhost, without OIDC       open: one person, on their own machine
 beyond, with an access key    open to a browser that has signed in with the key
-beyond, with OIDC             pages ask for st.login themselves; media need its signed cookie
+with OIDC, wherever           pages ask for st.login themselves; media need its signed cookie
 beyond, with neither          closed; the answer says how to open them
 ============================  =====================================================================
 
@@ -33,7 +33,7 @@ from kindred.config import Settings
 COOKIE = "kindred_session"
 _DAYS_30 = 30 * 24 * 3600
 #: Answer for themselves who may come in.
-_OPEN = ("/listen", "/api")
+_OPEN = ("/listen/", "/api/")
 _MEDIA = ("/audio", "/thumbnail")
 _MAX_FORM = 4_096
 _WRONG_KEY_SECONDS = 0.5
@@ -78,7 +78,7 @@ class Gate:
             return
         path = scope["path"]
         connection = HTTPConnection(scope)
-        if _below(path, _OPEN) or path == "/_stcore/health" or self._may_enter(connection, path):
+        if path.startswith(_OPEN) or path == "/_stcore/health" or self._may_enter(connection, path):
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 4401, "reason": "Sign in first."})

@@ -10,6 +10,7 @@ from kindred.errors import KindredError
 from kindred.jobs.runner import ACTIVE
 from kindred.services import Services
 from kindred.storage.records import JobRecord
+from kindred.ui.roles import role
 
 _TITLES = {
     "ingest": "Reading music",
@@ -58,24 +59,34 @@ def start(services: Services, kind: str, params: dict[str, Any], *, then: str = 
 def show_jobs(services: Services, kind: str | None = None, *, only_open: bool = False) -> None:
     """Draw the latest jobs, of one kind or all, and follow those at work until they end.
 
-    With ``only_open`` nothing is drawn when the last one is done.
+    With ``only_open`` only the last one is drawn, and not when it is done. Jobs of audits are for
+    organisers.
     """
-    recent = services.jobs.recent(kind=kind, limit=5)
+    recent = _recent(services, kind, 5)
     if any(job.state in ACTIVE for job in recent):
-        _following(services, kind)
-    elif not (only_open and recent and recent[0].state == "done"):
-        _draw(services, kind)
+        _following(services, kind, 1 if only_open else 3)
+    elif not only_open:
+        _draw(services, kind, 3)
+    elif recent and recent[0].state != "done":
+        _draw(services, kind, 1)
+
+
+def _recent(services: Services, kind: str | None, count: int) -> list[JobRecord]:
+    jobs = services.jobs.recent(kind=kind, limit=2 * count)
+    if role(services.settings) != "organiser":
+        jobs = [job for job in jobs if job.kind != "audit"]
+    return jobs[:count]
 
 
 @st.fragment(run_every=1.0)
-def _following(services: Services, kind: str | None) -> None:
-    if not _draw(services, kind):
+def _following(services: Services, kind: str | None, count: int) -> None:
+    if not _draw(services, kind, count):
         st.rerun()  # the library has changed: draw the whole page
 
 
-def _draw(services: Services, kind: str | None) -> bool:
+def _draw(services: Services, kind: str | None, count: int) -> bool:
     """Draw the jobs; return whether one is at work."""
-    jobs = services.jobs.recent(kind=kind, limit=3)
+    jobs = _recent(services, kind, count)
     for job in jobs:
         with st.container(border=True):
             _draw_job(services, job)

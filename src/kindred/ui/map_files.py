@@ -18,6 +18,8 @@ SUFFIXES: dict[str, str] = {
     ".csv": "table",
     ".parquet": "table for pandas and the like",
 }
+#: Those that take maps of three dimensions as well.
+TABLES = (".csv", ".parquet")
 
 
 def write_map(
@@ -58,7 +60,7 @@ def map_file(
     """The bytes of such a file; see :func:`write_map`."""
     if suffix not in SUFFIXES:
         raise QueryError(f"A map is written as {', '.join(SUFFIXES)}, got {suffix or 'no ending'}.")
-    if suffix in (".csv", ".parquet"):
+    if suffix in TABLES:
         table, out = services.maps.table(view), io.BytesIO()
         if suffix == ".csv":
             table.to_csv(out, index=False, lineterminator="\r\n")

@@ -1,15 +1,22 @@
-"""How a map is asked for: the form, the invitation to build the first one, what maps are called."""
+"""Maps asked for and taken along: the form, the first one, files, what maps are called."""
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
-from kindred.maps.options import MapOptions
+from kindred.maps.options import METHODS, MapOptions
 from kindred.maps.record import LibraryMap
 from kindred.services import Services
+from kindred.services.maps import MapView
 from kindred.ui.jobs import start
+from kindred.ui.map_files import SUFFIXES, TABLES, map_file
 
-METHODS = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
+
+def tracks(count: int) -> str:
+    """``1 track``, ``1,200 tracks``."""
+    return f"{count:,} track{'' if count == 1 else 's'}"
 
 
 def build_form(services: Services) -> None:
@@ -55,10 +62,10 @@ def build_form(services: Services) -> None:
 
 def nothing_yet(services: Services) -> None:
     """There is no map: say what one is and offer to build it."""
-    count = services.storage.count_tracks()
     st.info(
-        f"There is no map of these {count:,} tracks yet. A map puts tracks that the model hears as"
-        " alike next to each other; you walk through it and hear every place.",
+        f"There is no map of {tracks(services.storage.count_tracks())} yet. A map puts tracks"
+        " that the model hears as alike next to each other; you walk through it and hear every"
+        " place.",
         icon=":material/map:",
     )
     if st.button("Build the map", type="primary", icon=":material/map:"):
@@ -66,6 +73,20 @@ def nothing_yet(services: Services) -> None:
         start(services, "map", {"encoder": encoder, "options": MapOptions().to_dict()})
     with st.expander("Choose how it is made"):
         build_form(services)
+
+
+def offer_files(services: Services, view: MapView, by: str) -> None:
+    """Offer a map as files: pictures and a page in the colours that are seen, and tables."""
+    dark = st.context.theme.type == "dark"
+    flat = view.positions.shape[1] == 2
+    for suffix, what in SUFFIXES.items():
+        if flat or suffix in TABLES:
+            st.download_button(
+                f"{suffix[1:].upper()}, a {what}",
+                partial(map_file, services, view, suffix, by=by, dark=dark),
+                f"kindred-map{suffix}",
+                on_click="ignore",  # it is made when it is asked for
+            )
 
 
 def short_title(made: LibraryMap) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import streamlit as st
@@ -12,6 +14,7 @@ from kindred.errors import KindredError
 from kindred.library.playlists import to_csv, to_jspf, to_m3u8
 from kindred.services import Services
 from kindred.services.maps import MapView
+from kindred.storage.records import Track
 from kindred.ui import frame, map_state, selection
 from kindred.ui.cards import CardEvent, CardItem, cards
 from kindred.ui.evaluation.words import plain_text
@@ -47,7 +50,8 @@ def about_track(services: Services, view: MapView, state: MapState) -> Beside:
     named = " · ".join(part for part in (here.subtitle, here.album) if part)
     st.caption(plain_text(named) or "No tags")
     kept = sum(item.on_map for item in near)
-    if near:
+    tells = len(view.track_ids) > len(near) + 1  # else everybody is everybody's neighbour
+    if tells and near:
         st.markdown(
             f"**{kept} of this track's {len(near)} nearest neighbours are near it on the map.**"
             + (" Do not read much into its place." if kept <= len(near) // 5 else ""),
@@ -75,7 +79,7 @@ def about_track(services: Services, view: MapView, state: MapState) -> Beside:
             by_id[item.track_id],
             similarity=item.similarity,
             rank=rank,
-            note="near on the map" if item.on_map else "far on the map",
+            note=("near on the map" if item.on_map else "far on the map") if tells else "",
         )
         for rank, item in enumerate(near, 1)
         if item.track_id in by_id
@@ -106,6 +110,9 @@ def about_selection(services: Services, view: MapView, state: MapState) -> list[
     st.subheader(f"{len(state.picked):,} selected")
     ordered = services.maps.walk(view, state.picked)
     queue = cards_of(services, services.storage.get_tracks(ordered[:LONGEST_QUEUE]))
+    if not queue:
+        st.info("These tracks have just left the library.")
+        return []
     with st.container(horizontal=True):
         if st.button(
             "Play in order",
@@ -124,13 +131,18 @@ def about_selection(services: Services, view: MapView, state: MapState) -> list[
             selection.write(Selection(plus=tuple(plus)))
             st.switch_page("pages/similar.py", query_params={"track": list(plus)})
         with st.popover("Export", icon=":material/download:"):
-            tracks = services.storage.get_tracks(ordered)
-            for name, mime, text in (
-                ("kindred-map.m3u8", "audio/x-mpegurl", to_m3u8(tracks)),
-                ("kindred-map.csv", "text/csv", to_csv(tracks)),
-                ("kindred-map.jspf", "application/json", to_jspf(tracks, title="Kindred: map")),
+
+            def written(write: Callable[[list[Track]], str]) -> Callable[[], bytes]:
+                """Written when it is asked for: a lasso may hold the whole library."""
+                return lambda: write(services.storage.get_tracks(ordered)).encode("utf-8")
+
+            jspf = partial(to_jspf, title="Kindred: map")
+            for name, mime, data in (
+                ("kindred-map.m3u8", "audio/x-mpegurl", written(to_m3u8)),
+                ("kindred-map.csv", "text/csv", written(to_csv)),
+                ("kindred-map.jspf", "application/json", written(jspf)),
             ):
-                st.download_button(name, text.encode("utf-8"), name, mime, on_click="ignore")
+                st.download_button(name, data, name, mime, on_click="ignore")
         with st.popover("Tag", icon=":material/label:"):
             tag = st.text_input("Tag", placeholder="rainy evening", key="map_tag")
             give, take = st.columns(2)
@@ -180,7 +192,7 @@ def panel(services: Services, view: MapView, state: MapState) -> Beside:
         return [], [], None
     if view.positions.shape[1] == 3:
         st.markdown(
-            "**Drag** to turn, **scroll** to zoom. Fly to a track to hear it; to click and select,"
+            "**Drag** to turn, **scroll** to zoom. Fly to a track to open it; to click and select,"
             " build a map of two dimensions."
         )
     else:

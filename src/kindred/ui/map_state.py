@@ -1,8 +1,9 @@
 """What is chosen on the map, kept in the address of the page.
 
-``/map?map=ID&open=TRACK&pick=...`` opens the same map with the same track open and the same set
-selected. ``pick`` names rows of that map, packed, so that a lasso around some thousand tracks still
-fits; tracks that were placed on the map afterwards are named by ``also``.
+``/map?map=ID&open=TRACK&pick=...&colour=tempo`` opens the same map with the same track open, the
+same set selected and the same colours. ``pick`` names rows of that map, packed, so that a lasso
+around some thousand tracks still fits; tracks that were placed on the map afterwards are named by
+``also``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import base64
 import binascii
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import streamlit as st
@@ -20,17 +21,20 @@ from kindred.services.maps import MapView
 
 #: Longest packed selection that goes into the address; servers and chats cut longer ones.
 LONGEST = 6_000
+#: What points are coloured by where nothing else was chosen.
+USUAL = "composer"
 _ALSO = 30
 _KEY, _SEEN = "kindred_map", "kindred_map_address"
 
 
 @dataclass(frozen=True)
 class MapState:
-    """The map, the track that is open on it, and the set that is selected."""
+    """The map, the track that is open on it, the set that is selected, and what colours mean."""
 
     map_id: str = ""
     opened: str = ""
     picked: tuple[str, ...] = ()
+    colour: str = USUAL
 
 
 def pack(rows: Sequence[int]) -> str:
@@ -63,7 +67,7 @@ def named_map() -> str:
 def read(view: MapView) -> MapState:
     """What is chosen: the address wins when a link or a hand has changed it."""
     address = _address()
-    state = st.session_state.get(_KEY, MapState())
+    state: MapState = st.session_state.get(_KEY, MapState())
     if address != st.session_state.get(_SEEN) and any(address):
         st.session_state[_SEEN] = address
         place = {int(row): index for index, row in enumerate(view.rows) if row >= 0}
@@ -72,12 +76,13 @@ def read(view: MapView) -> MapState:
         rows = unpack(packed, len(view.map.track_ids))
         picked = [view.track_ids[place[row]] for row in rows if row in place]
         both = dict.fromkeys([*picked, *address[3]])
-        state = MapState(view.map.map_id, address[1], tuple(both))
+        state = MapState("", address[1], tuple(both), address[4] or USUAL)
     known = set(view.track_ids)
-    state = MapState(
-        view.map.map_id,
-        state.opened if state.opened in known else "",
-        tuple(track_id for track_id in state.picked if track_id in known),
+    state = replace(
+        state,
+        map_id=view.map.map_id,
+        opened=state.opened if state.opened in known else "",
+        picked=tuple(track_id for track_id in state.picked if track_id in known),
     )
     st.session_state[_KEY] = state
     return state
@@ -104,23 +109,20 @@ def publish(view: MapView, state: MapState) -> bool:
         if row < 0 and track_id in picked
     ]
     fits = len(packed) <= LONGEST and len(also) <= _ALSO
-    wanted: dict[str, str | list[str]] = {
-        "map": state.map_id,
-        "open": state.opened,
-        "pick": packed if fits else "",
+    said = {
+        "map": [state.map_id],
+        "open": [state.opened],
+        "pick": [packed if fits else ""],
         "also": also if fits else [],
+        "colour": [state.colour if state.colour != USUAL else ""],
     }
-    for name, value in wanted.items():
-        now = st.query_params.get_all(name)
-        if now != (value if isinstance(value, list) else [value] if value else []):
-            if value:
-                st.query_params[name] = value
-            else:
-                del st.query_params[name]
+    wanted = {name: values for name, values in said.items() if any(values)}
+    if wanted != {name: st.query_params.get_all(name) for name in st.query_params}:
+        st.query_params.from_dict(wanted)  # all at once: one step on the browser's way back
     st.session_state[_SEEN] = _address()
     return fits
 
 
-def _address() -> tuple[str, str, str, tuple[str, ...]]:
-    found = [str(st.query_params.get(name, "")) for name in ("map", "open", "pick")]
-    return found[0], found[1], found[2], tuple(st.query_params.get_all("also"))
+def _address() -> tuple[str, str, str, tuple[str, ...], str]:
+    found = [str(st.query_params.get(name, "")) for name in ("map", "open", "pick", "colour")]
+    return found[0], found[1], found[2], tuple(st.query_params.get_all("also")), found[3]

@@ -192,7 +192,7 @@ class Colouring:
             return _pack(title=self.title, names=names, codes=_base64(rank[self.codes]))
         values = np.asarray(self.values, "<f4")
         known = values[np.isfinite(values)]
-        low, high = np.percentile(known, (1, 99)) if known.size else (0.0, 0.0)
+        low, high = np.percentile(known, (1, 99), method="nearest") if known.size else (0.0, 0.0)
         return _pack(
             title=self.title,
             unit=self.unit,

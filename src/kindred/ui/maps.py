@@ -17,8 +17,12 @@ from kindred.services.maps import MapView
 from kindred.ui.map_view import Colouring, Points
 from kindred.ui.tracks import printable
 
-#: Names of categories that have a colour of their own in three dimensions.
-_NAMED = 10
+#: The colours of the flat map (``static/map_colours.js``): the twelve largest, and the others.
+_HUES = (
+    "#5549ce", "#aa0000", "#c2b631", "#49c2c2", "#ce5579", "#b66dc2",
+    "#7979ff", "#863d55", "#798618", "#aaaaff", "#e79286", "#6d4992",
+)  # fmt: skip
+_OTHER = "#7d766f"
 
 
 def points_of(services: Services, view: MapView) -> Points:
@@ -95,7 +99,7 @@ def in_three_dimensions(points: Points, view: MapView, colouring: Colouring, ope
             name=escape(label),  # plotly reads some HTML
             text=names[rows],
             hoverinfo="text",
-            marker={"size": 3, "opacity": 0.8} | marker,
+            marker={"size": 6 if len(points.ids) < 1_000 else 3, "opacity": 0.8} | marker,
         )
 
     figure = go.Figure()
@@ -112,12 +116,12 @@ def in_three_dimensions(points: Points, view: MapView, colouring: Colouring, ope
         )
     elif colouring.codes is not None:
         counts = np.bincount(colouring.codes[colouring.codes >= 0], minlength=len(colouring.names))
-        largest = np.argsort(-counts, kind="stable")[:_NAMED]
-        for code in largest:
-            figure.add_trace(trace(colouring.codes == code, colouring.names[code]))
+        largest = np.argsort(-counts, kind="stable")[: len(_HUES)]
+        for code, hue in zip(largest, _HUES, strict=False):
+            figure.add_trace(trace(colouring.codes == code, colouring.names[code], color=hue))
         rest = ~np.isin(colouring.codes, largest)
         if rest.any():
-            figure.add_trace(trace(rest, "other or unknown", color="gray"))
+            figure.add_trace(trace(rest, "other or unknown", color=_OTHER))
     if opened:
         here = [list(points.ids).index(opened)]
         figure.add_trace(trace(here, points.titles[here[0]] or "open", size=9, symbol="diamond"))

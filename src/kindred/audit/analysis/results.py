@@ -201,6 +201,13 @@ def _warnings(people: tuple[Listener, ...], kept: set[str], answers: Kept) -> tu
             f"The answers of {len(kept)} listener{'s' if len(kept) > 1 else ''} count: that is too "
             "few to speak of listeners in general."
         )
+    planned = answers.study.design.listeners
+    if answers.study.state == "open" and 0 < len(people) < planned:
+        found.append(
+            f"So far: {len(people)} of the {planned} listeners planned have answered. A study that"
+            " is stopped when it looks good finds differences that are not there; decide when all"
+            " have answered."
+        )
     untested = [person for person in people if not person.excluded and not person.catches]
     if untested and answers.study.design.catches:
         found.append(

@@ -22,15 +22,14 @@ def said(estimate: Estimate, digits: int = 2) -> str:
 def headline(found: Results) -> str:
     """The one sentence that the study was made for."""
     if found.strengths and found.strengths.pairs:
-        sure, rate, winner, other = max(
+        sure, rate, winner, other, p = max(
             (_won(pair) for pair in found.strengths.pairs),
             key=lambda won: (won[0], won[1].value or 0.0),
         )
-        return (
-            f"Listeners prefer {winner} to {other} in {said(rate)} of judgements."
-            if sure
-            else f"No preference can be told yet: {winner} against {other} {said(rate)}."
-        )
+        if sure:
+            return f"Listeners prefer {winner} to {other} in {said(rate)} of judgements."
+        why = f", p {p:.2f} among all pairs" if p is not None and (rate.low or 0) > 0.5 else ""
+        return f"No preference can be told yet: {winner} against {other} {said(rate)}{why}."
     if graded := _ranked({item.system: item.broad for item in found.grades}):
         return f"Mean grades, 0 to 2: {graded}."
     if odd := _ranked({item.system: item.share for item in found.odd}):
@@ -38,8 +37,8 @@ def headline(found: Results) -> str:
     return "Nothing can be said yet."
 
 
-def _won(pair: Pair) -> tuple[bool, Estimate, str, str]:
-    """Whether a pair's winner is sure of it, its share, its name and the loser's.
+def _won(pair: Pair) -> tuple[bool, Estimate, str, str, float | None]:
+    """Whether a pair's winner is sure of it, its share, its name and the loser's, and p.
 
     Sure: the interval lies above one half, and p says so among all pairs too.
     """
@@ -49,7 +48,7 @@ def _won(pair: Pair) -> tuple[bool, Estimate, str, str]:
         high = None if rate.low is None else 1 - rate.low
         rate, names = Estimate(1 - rate.value, low, high, rate.n), (pair.other, pair.system)
     sure = rate.low is not None and rate.low > 0.5
-    return sure and (pair.p_holm is None or pair.p_holm < 0.05), rate, *names
+    return sure and (pair.p_holm is None or pair.p_holm < 0.05), rate, *names, pair.p_holm
 
 
 def _ranked(values: Mapping[str, Estimate]) -> str:

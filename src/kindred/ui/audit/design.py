@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import asdict
 from typing import Any
 
@@ -99,7 +100,8 @@ def _chosen(known: list[str]) -> Design:
         given["match_loudness"] = st.checkbox(
             "Bring all clips to -23 LUFS", aspect != "dynamics", key=f"audit_loudness_{aspect}"
         )
-        given["seed"] = int(st.number_input("Seed", 0, 1_000_000, 0))
+        st.session_state.setdefault("audit_seed", secrets.randbelow(1_000_000))
+        given["seed"] = int(st.number_input("Seed", 0, 1_000_000, key="audit_seed"))
         st.markdown("**A listener's answers do not count when**")
         catches = st.slider("fewer catch trials are right than", 0.0, 1.0, 5 / 6, 0.01)
         kappa = st.slider(

@@ -91,9 +91,9 @@ def _forest(values: dict[str, Estimate], title: str, centre: float | None) -> No
     figure.update_layout(
         height=90 + 46 * len(known),
         margin={"l": 0, "r": 10, "t": 10, "b": 0},
-        xaxis_title=title,
         yaxis={"autorange": "reversed"},
     )
+    st.caption(title)  # below a narrow chart it would be cut off
     st.plotly_chart(figure)
 
 
@@ -103,11 +103,11 @@ def _strengths(found: Results) -> None:
     pairs = found.strengths.pairs
     _forest(
         {f"{pair.system}<br>over {pair.other}": pair.rate for pair in pairs},
-        "share that prefer the first, ties half",
+        "Share that prefer the first, ties half",
         0.5,
     )
     if len(found.strengths.strengths) > 2:
-        _forest(found.strengths.strengths, "strength (log odds, sum 0)", 0.0)
+        _forest(found.strengths.strengths, "Strength (log odds, sum 0)", 0.0)
     st.dataframe(
         pd.DataFrame(
             [
@@ -132,7 +132,7 @@ def _strengths(found: Results) -> None:
 
 def _grades(found: Results) -> None:
     if found.grades:
-        _forest({item.system: item.broad for item in found.grades}, "mean grade, 0 to 2", None)
+        _forest({item.system: item.broad for item in found.grades}, "Mean grade, 0 to 2", None)
         st.dataframe(
             pd.DataFrame(
                 [
@@ -150,7 +150,11 @@ def _grades(found: Results) -> None:
             hide_index=True,
         )
     if found.odd:
-        _forest({item.system: item.share for item in found.odd}, "its odd one is chosen", 1 / 3)
+        _forest(
+            {item.system: item.share for item in found.odd},
+            "Share that choose its odd one, chance 1/3",
+            1 / 3,
+        )
 
 
 def _agreement(found: Results) -> None:
@@ -251,8 +255,8 @@ def _disagreements(services: Services, study: Study, found: Results) -> list[Car
         "Item",
         range(len(heard)),
         format_func=lambda at: (
-            f"{items[heard[at].item_id].stratum or 'unknown'} · {heard[at].size:.2f} apart,"
-            f" {heard[at].answers} answers"
+            f"{at + 1}. {items[heard[at].item_id].stratum or 'unknown'}"
+            f" · {heard[at].size:.2f} apart, {heard[at].answers} answers"
         ),
     )
     item = items[heard[chosen].item_id]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 import pandas as pd
 import streamlit as st
 
 from kindred.audit.power import summary
-from kindred.audit.store import Invitation
+from kindred.audit.store import Invitation, Sitting
 from kindred.audit.study import FORMS, Clip, Item, Study
 from kindred.errors import KindredError
 from kindred.services import Services
@@ -24,10 +25,15 @@ def draft(services: Services, study: Study) -> None:
     for warning in facts.get("warnings", ()):
         st.warning(warning, icon=":material/warning:")
     kinds = {kind: len(study.of_kind(kind)) for kind in ("real", "catch", "practice")}
+    skipped = (
+        f"; {facts['skipped']} of {facts['asked']} queries gave nothing to ask, mostly since the"
+        " systems agree"
+        if facts.get("skipped")
+        else ""
+    )
     st.markdown(
         f"{kinds['real']} items, {kinds['catch']} catch trials and {kinds['practice']} for practice"
-        f" were drawn; {facts.get('skipped', 0)} of {facts.get('asked', 0)} queries gave nothing to"
-        " ask, mostly since the systems agree."
+        f" were drawn{skipped}."
     )
     st.markdown("\n".join(f"- {sentence}" for sentence in summary(design)))
     strata = facts.get("strata", {})
@@ -39,6 +45,10 @@ def draft(services: Services, study: Study) -> None:
             )
     with st.expander("Look at some items (you will know them when you listen yourself)"):
         items_table(services, study.of_kind("real")[:10])
+    with st.expander("Listen to the catch trials"):
+        _listen(services, study)
+    with st.expander("The whole design, as it will be frozen"):
+        st.json(asdict(design))
     with st.container(horizontal=True):
         if st.button("Open it", type="primary", icon=":material/lock:"):
             _act(lambda: services.audits.store.open_study(study.study_id))
@@ -49,6 +59,33 @@ def draft(services: Services, study: Study) -> None:
 def _drop(services: Services, study: Study) -> None:
     services.audits.store.drop_draft(study.study_id)
     st.query_params.pop("study", None)
+
+
+def _listen(services: Services, study: Study) -> None:
+    """A catch trial as it will be heard: whether its answer is as easy as it should be."""
+    design, catches = study.design, study.of_kind("catch")
+    if not catches:
+        st.caption("There are none.")
+        return
+    number = st.selectbox(
+        "Catch trial", range(len(catches)), format_func=lambda at: f"{at + 1} of {len(catches)}"
+    )
+    item = catches[number]
+    names = ["Reference"] if item.reference else []
+    names += [
+        f"Candidate {index + 1}" + (", expected" if index == item.expected else "")
+        for index in range(len(item.candidates))
+    ]
+    columns = st.columns(len(names))
+    for column, name, clip in zip(columns, names, item.clips, strict=True):
+        path = services.audits.clips.path(
+            clip,
+            seconds=design.clip_seconds,
+            fade=design.fade_seconds,
+            match_loudness=design.match_loudness,
+        )
+        column.caption(name)
+        column.audio(str(path), format="audio/mpeg")
 
 
 def items_table(services: Services, items: Sequence[Item]) -> None:
@@ -73,7 +110,7 @@ def items_table(services: Services, items: Sequence[Item]) -> None:
                 {"Item": item.item_id[:8], "From": printable(item.stratum)}
                 | ({"Reference": name(item.reference)} if item.reference else {})
                 | {
-                    f"{'ABCDE'[index]}": f"{name(candidate.clip)} ({answered(item, index)})"
+                    f"Candidate {index + 1}": f"{name(candidate.clip)} ({answered(item, index)})"
                     for index, candidate in enumerate(item.candidates)
                 }
                 for item in items
@@ -86,18 +123,11 @@ def items_table(services: Services, items: Sequence[Item]) -> None:
 def invitations(services: Services, study: Study) -> None:
     """Invite listeners, hand out links, take them back."""
     attendance = services.audits.attendance(study.study_id)
-    columns = st.columns(4)
-    for column, (label, value) in zip(
-        columns,
-        {
-            "Invited": attendance.invited,
-            "Begun": attendance.begun,
-            "Finished": attendance.finished,
-            "Answers": attendance.judgements,
-        }.items(),
-        strict=True,
-    ):
-        column.metric(label, f"{value:,}")
+    with st.container(horizontal=True):
+        st.metric("Invited", f"{attendance.invited:,}")
+        st.metric("Begun", f"{attendance.begun:,}")
+        st.metric("Finished", f"{attendance.finished:,}")
+        st.metric("Answers", f"{attendance.judgements:,}")
     if study.state == "open":
         with st.form("invite", border=True):
             names = st.text_area(
@@ -113,19 +143,20 @@ def invitations(services: Services, study: Study) -> None:
     if not made:
         return
     base = _base(services)
-    finished = {item.invitation_id: item for item in services.audits.store.sittings(study.study_id)}
+    sittings = {item.invitation_id: item for item in services.audits.store.sittings(study.study_id)}
+    now = services.audits.store.now()
     st.dataframe(
         pd.DataFrame(
             {
                 "Listener": [item.listener for item in made],
-                "State": [_state(item, finished.get(item.invitation_id)) for item in made],
+                "State": [_state(item, sittings.get(item.invitation_id), now) for item in made],
                 "Link": [base + services.audits.link(item) for item in made],
-                "Good until": [item.expires_at[:16].replace("T", " ") for item in made],
-                "Last seen": [item.seen_at[:16].replace("T", " ") for item in made],
+                "Good until, UTC": [item.expires_at[:16].replace("T", " ") for item in made],
+                "Last seen, UTC": [item.seen_at[:16].replace("T", " ") for item in made],
             }
         ),
         hide_index=True,
-        column_config={"Link": st.column_config.LinkColumn("Link", display_text="open")},
+        column_config={"Link": st.column_config.LinkColumn("Link", width="large")},
     )
     st.caption(
         "A link opens one sitting and nothing else, on any device, and goes on where it stopped."
@@ -136,13 +167,21 @@ def invitations(services: Services, study: Study) -> None:
     csv.writer(links).writerows([item.listener, base + services.audits.link(item)] for item in made)
     with st.container(horizontal=True):
         st.download_button("Links as CSV", links.getvalue().encode(), "links.csv", "text/csv")
-        open_ones = {item.invitation_id: item.listener for item in made if not item.revoked_at}
+        open_ones = {  # numbered as in the table: one listener may have several links
+            item.invitation_id: f"{number}. {item.listener}"
+            for number, item in enumerate(made, 1)
+            if not item.revoked_at
+        }
         if open_ones:
             with st.popover("Revoke"):
                 chosen = st.selectbox(
-                    "Whose link", list(open_ones), format_func=open_ones.__getitem__
+                    "Whose link",
+                    list(open_ones),
+                    index=None,  # who comes next in the list is not revoked by a second click
+                    format_func=open_ones.__getitem__,
+                    key=f"audit_revoke_{len(open_ones)}",
                 )
-                if st.button("Revoke it"):
+                if st.button("Revoke it", disabled=chosen is None) and chosen:
                     _act(lambda: services.audits.store.revoke(chosen))
         if study.state == "open":
             with st.popover("Close the study"):
@@ -151,12 +190,14 @@ def invitations(services: Services, study: Study) -> None:
                     _act(lambda: services.audits.close(study.study_id))
 
 
-def _state(invitation: Invitation, sitting: object) -> str:
-    if getattr(sitting, "finished_at", ""):
+def _state(invitation: Invitation, sitting: Sitting | None, now: str) -> str:
+    if sitting and sitting.finished_at:
         return "finished"
     if invitation.revoked_at:
         return "revoked"
-    return "begun" if getattr(sitting, "consented_at", "") else "not begun"
+    if now >= invitation.expires_at:
+        return "expired"
+    return "begun" if sitting and sitting.consented_at else "not begun"
 
 
 def _base(services: Services) -> str:

@@ -71,7 +71,7 @@ class Colours {
   }
 
   number(value) {
-    const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
+    const digits = Number.isInteger(value) || Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
     return [value.toFixed(digits).replace("-", "−"), this.unit].filter(Boolean).join(" ");
   }
 

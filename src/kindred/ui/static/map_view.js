@@ -290,8 +290,9 @@ class MapView {
   showTip(i) {
     const [x, y] = this.camera.toPixel(...this.points.place(i));
     const { width, height } = this.camera;
+    const [subtitle, value] = [this.points.subtitles[i], this.colours.text(i)];
     this.tip.show({
-      title: this.points.titles[i], subtitle: this.points.subtitles[i], value: this.colours.text(i),
+      title: this.points.titles[i], subtitle, value: value === subtitle ? "" : value,
       colour: this.colours.css(i, this.theme.dark), cover: this.cover(i), x, y, width, height,
     });
   }
@@ -404,7 +405,7 @@ class MapView {
     }
     this.showTip(i);
     const words = [this.points.titles[i] || "Untitled", this.points.subtitles[i], this.colours.text(i)];
-    this.frame.live.textContent = words.filter(Boolean).join(", ");
+    this.frame.live.textContent = [...new Set(words)].filter(Boolean).join(", ");
   }
 
   destroy() {

@@ -23,7 +23,7 @@ async function wake() {
 
 export class Clip {
   constructor(slot, url) {
-    Object.assign(this, { slot, url, buffer: null, failed: false });
+    Object.assign(this, { slot, url, loading: null, buffer: null, failed: false });
     Object.assign(this, { position: 0, plays: 0, seconds: 0, whole: false });
   }
 
@@ -74,11 +74,12 @@ export class Player {
     if (this.current && this.current !== clip) this.current.position = 0;
     this.current = clip;
     this.onchange();
-    if (!clip.buffer) return;
     this.wanted = clip;
     const awake = await wake();
+    await clip.loading;
     if (this.wanted !== clip) return; // something else was pressed meanwhile
     this.wanted = null;
+    if (!clip.buffer) return;
     if (!awake) {
       this.onblocked();
       return;

@@ -80,8 +80,8 @@ export class Trial {
     return { element, status, set };
   }
 
-  async load() {
-    await Promise.all(this.clips.filter((clip) => !clip.buffer).map((clip) => this.fetch(clip)));
+  load() {
+    for (const clip of this.clips) if (!clip.buffer) clip.loading = this.fetch(clip);
   }
 
   async fetch(clip) {
@@ -100,7 +100,7 @@ export class Trial {
 
   toggle(clip) {
     clearTimeout(this.following);
-    if (clip.failed) this.fetch(clip);
+    if (clip.failed) clip.loading = this.fetch(clip);
     this.player.toggle(clip);
   }
 
