@@ -205,7 +205,7 @@ def test_kindred_serve_asks_for_the_key_at_the_api_alone(world: World, tmp_path:
         assert (status, b"is gone" in body) == (404, True)  # found, no file on record
 
 
-def test_beyond_localhost_kindred_serve_has_pages_and_audio_and_no_api(
+def test_beyond_localhost_kindred_serve_is_closed_without_a_key(
     live_services: Services,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -213,7 +213,13 @@ def test_beyond_localhost_kindred_serve_has_pages_and_audio_and_no_api(
     served: list[Starlette] = []
     monkeypatch.setattr(ui_server, "_served", False)
     monkeypatch.setattr(context, "_shared", None)
-    monkeypatch.setattr(st, "App", lambda script, routes, lifespan: Starlette(routes=routes))
+    monkeypatch.setattr(
+        st,
+        "App",
+        lambda script, routes, middleware, lifespan: Starlette(
+            routes=routes, middleware=middleware
+        ),
+    )
     monkeypatch.setattr("uvicorn.run", lambda app, **options: served.append(app))
     monkeypatch.setattr("kindred.api.serving.check_address", lambda host, port: None)
     monkeypatch.setattr("kindred.api.logs.to_stderr", lambda name: None)
@@ -225,4 +231,7 @@ def test_beyond_localhost_kindred_serve_has_pages_and_audio_and_no_api(
             answer = client.get("/api/tracks", headers=headers)
             assert answer.status_code == 401
             assert "KINDRED_API_KEY" in answer.json()["error"]["message"]
-        assert b"is gone" in client.get("/audio/t001").content
+        for path in ("/", "/audio/t001", "/thumbnail/t001"):
+            answer = client.get(path)
+            assert answer.status_code == 403
+            assert "KINDRED_API_KEY" in answer.text

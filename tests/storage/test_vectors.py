@@ -311,7 +311,7 @@ def test_killed_writers_leave_a_whole_base_and_readers_go_on(tmp_path: Path) -> 
         for writer in writers:
             writer.start()
         for hears, _ in pipes * 10:
-            assert hears.poll(60)
+            assert hears.poll(120)
             hears.recv()
             seen = vectors.open_snapshot(tmp_path, 1 << 40, DIMS)
             assert seen is None or content(seen) == expected
@@ -336,7 +336,7 @@ def holder(tmp_path: Path) -> Iterator[multiprocessing.context.SpawnProcess]:
     hears, says = context.Pipe(duplex=False)
     process = context.Process(target=_hold, args=(str(tmp_path / "space"), says), daemon=True)
     process.start()
-    assert hears.poll(60)
+    assert hears.poll(120)
     assert hears.recv() is True
     yield process
     process.kill()

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 import kindred
 from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import QueryError
+from kindred.library.measures import FIELDS
 from kindred.storage.backend import StorageBackend
 from kindred.storage.records import Document, TrackVectors
 
@@ -336,7 +337,8 @@ class Evaluations:
         from kindred.evaluation.labels import labels_of
 
         tracks = self.storage.list_tracks()
-        extra = sorted({name for track in tracks for name in track.extra} - set(TAGS))
+        named = {name for track in tracks for name in track.extra}
+        extra = sorted(named - {*TAGS, *FIELDS, "imported"})
         found = []
         for name in (*TAGS, *extra):
             try:
