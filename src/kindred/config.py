@@ -163,6 +163,11 @@ class Settings(BaseSettings):
         "",
         description="Where people sign in: addresses, by comma, of those who may run audits.",
     )
+    members: str = Field(
+        "",
+        description="Where people sign in: addresses or @domains that may come in; empty: whoever"
+        " the provider lets in.",
+    )
     public_url: str = Field(
         "", description="Address under which invitations to audits are reached, if not host:port."
     )

@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from kindred.config import Settings
 from kindred.ui import gate
-from kindred.ui.gate import COOKIE, Gate, Mode, mode_of
+from kindred.ui.gate import COOKIE, Gate, Mode, is_member, mode_of
 
 KEY = "a key that is long"
 PAGES = ["/", "/similar", "/audit", "/_stcore/host-config", "/static/x.js", "/media/abc.mp3"]
@@ -161,3 +161,48 @@ def test_where_people_sign_in_media_need_the_cookie_that_streamlit_signs(
     signed = create_signed_value("secret", auth.USER_COOKIE_NAME, '{"email": "a@example.org"}')
     found.cookies.set(auth.USER_COOKIE_NAME, signed.decode())
     assert all(inside(found, path) for path in MEDIA)
+
+
+@pytest.mark.parametrize(
+    ("members", "address", "admitted"),
+    [
+        ("", "anybody@example.org", True),
+        ("", "", True),
+        ("one@example.org", "one@example.org", True),
+        (" One@Example.org ", "one@example.org", True),
+        ("one@example.org", "two@example.org", False),
+        ("@example.org", "two@example.org", True),
+        ("@example.org", "two@sub.example.org", False),
+        ("@example.org", "two@example.org.evil.net", False),
+        ("one@example.org", "", False),
+        ("one@example.org", "boss@example.net", True),
+    ],
+)
+def test_members(members: str, address: str, admitted: bool) -> None:
+    settings = Settings(members=members, organisers="boss@example.net")
+    assert is_member(settings, address) is admitted
+
+
+@pytest.mark.parametrize(
+    ("claims", "status"),
+    [
+        ('{"email": "in@example.org"}', 200),
+        ('{"email": "out@example.org"}', 401),
+        ('{"email": "in@example.org", "email_verified": false}', 401),
+        ('{"name": "in@example.org"}', 401),
+        ("{}", 401),
+        ("[]", 401),
+        ("no JSON", 401),
+    ],
+)
+def test_media_are_for_members(monkeypatch: pytest.MonkeyPatch, claims: str, status: int) -> None:
+    from streamlit.web.server.starlette import starlette_auth_routes as auth
+    from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
+
+    monkeypatch.setattr(auth, "get_cookie_secret", lambda: "secret")
+    inner = Starlette(routes=[Route("/{path:path}", answer)])
+    gated = Gate(inner, mode="oidc", admits=lambda address: address == "in@example.org")
+    found = TestClient(gated)  # type: ignore[arg-type]
+    signed = create_signed_value("secret", "_streamlit_user", claims)
+    found.cookies.set("_streamlit_user", signed.decode())
+    assert found.get("/audio/t1").status_code == status

@@ -69,3 +69,32 @@ def test_where_nobody_is_named_nobody_is_an_organiser(
 ) -> None:
     sign_in(monkeypatch, email=email)
     assert role(organisers) == "listener"
+
+
+class Stopped(Exception):
+    """The page was stopped."""
+
+
+@pytest.mark.parametrize(
+    ("members", "email", "stopped"),
+    [
+        ("", "one@example.org", False),
+        ("@example.org", "one@example.org", False),
+        ("@example.org", "one@example.net", True),
+        ("@example.org", "", True),
+    ],
+)
+def test_a_page_is_for_members(
+    monkeypatch: pytest.MonkeyPatch, members: str, email: str, stopped: bool
+) -> None:
+    def stop() -> None:
+        raise Stopped
+
+    sign_in(monkeypatch, email=email)
+    monkeypatch.setattr(st, "stop", stop)
+    settings = Settings(members=members)
+    if stopped:
+        with pytest.raises(Stopped):
+            roles.demand_membership(settings)
+    else:
+        roles.demand_membership(settings)

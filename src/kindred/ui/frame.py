@@ -17,7 +17,7 @@ from kindred.ui.cards import CardItem
 from kindred.ui.context import services as get_services
 from kindred.ui.jobs import job_button
 from kindred.ui.player import player
-from kindred.ui.roles import demand_sign_in
+from kindred.ui.roles import demand_membership, demand_sign_in
 from kindred.ui.server import is_served
 
 #: Ours, because Streamlit fetches its own icons for the browser's tab from outside.
@@ -35,6 +35,7 @@ def begin(title: str, caption: str, *, mends: bool = False) -> Services:
     services: Services | None = None
     try:
         services = get_services()
+        demand_membership(services.settings)
         active = services.active_encoder()
     except KindredError as error:
         st.title(title)

@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
+from collections.abc import Callable, Mapping
 from html import escape
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import parse_qs
 
 from itsdangerous import BadData, URLSafeTimedSerializer
@@ -57,6 +59,25 @@ def mode_of(host: str, settings: Settings, *, oidc: bool) -> Mode:
     return "key" if settings.api_key.get_secret_value().strip() else "closed"
 
 
+def named(text: str) -> set[str]:
+    """The addresses, or @domains, of a setting."""
+    return {item.strip().casefold() for item in text.split(",")} - {""}
+
+
+def address_of(claims: Mapping[str, Any]) -> str:
+    """A signed-in person's address; only one that the provider vouches for counts."""
+    verified = claims.get("email_verified", True)  # some providers send it as text
+    return str(claims.get("email") or "").casefold() if verified in (True, "true") else ""
+
+
+def is_member(settings: Settings, address: str) -> bool:
+    """Whether somebody who has signed in may come in."""
+    members = named(settings.members)
+    domain = f"@{address.rpartition('@')[2]}"
+    known = members | named(settings.organisers)
+    return not members or (bool(address) and (address in known or domain in members))
+
+
 class Gate:
     """ASGI middleware.
 
@@ -66,10 +87,19 @@ class Gate:
     mode : {"open", "key", "oidc", "closed"}
     key : str
         The access key of mode "key"; a new one ends every session.
+    admits : callable
+        Of mode "oidc": whether an address may come in.
     """
 
-    def __init__(self, app: ASGIApp, *, mode: Mode, key: str = "") -> None:
-        self.app, self.mode, self.key = app, mode, key.strip()
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        mode: Mode,
+        key: str = "",
+        admits: Callable[[str], bool] = lambda address: True,
+    ) -> None:
+        self.app, self.mode, self.key, self.admits = app, mode, key.strip(), admits
         self.sessions = URLSafeTimedSerializer(self.key or "none", salt="kindred pages")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,7 +117,8 @@ class Gate:
 
     def _may_enter(self, connection: HTTPConnection, path: str) -> bool:
         if self.mode == "oidc":
-            return not _below(path, _MEDIA) or _has_signed_in(connection)
+            claims = _claims(connection) if _below(path, _MEDIA) else {}
+            return claims is not None and (not claims or self.admits(address_of(claims)))
         if self.mode == "closed":
             return False
         try:
@@ -137,16 +168,18 @@ def _below(path: str, places: tuple[str, ...]) -> bool:
     return any(path == place or path.startswith(f"{place}/") for place in places)
 
 
-def _has_signed_in(connection: HTTPConnection) -> bool:
-    """Whether a request carries the cookie that Streamlit signs after st.login."""
+def _claims(connection: HTTPConnection) -> dict[str, Any] | None:
+    """What the cookie says that Streamlit signs after st.login; ``None`` without a valid one."""
     from streamlit.web.server.server_util import AUTH_COOKIE_NAME
     from streamlit.web.server.starlette import starlette_auth_routes as auth
 
     try:
         request = Request(connection.scope)
-        return bool(auth._get_cookie_value_from_request(request, AUTH_COOKIE_NAME))
+        signed = auth._get_cookie_value_from_request(request, AUTH_COOKIE_NAME)
+        claims = json.loads(signed) if signed else None
     except Exception:  # noqa: BLE001
-        return False  # whatever is wrong with a cookie, it lets nobody in
+        return None  # whatever is wrong with a cookie, it lets nobody in
+    return claims if isinstance(claims, dict) and claims else None
 
 
 def _page(problem: str = "", status: int = 200) -> HTMLResponse:

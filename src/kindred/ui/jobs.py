@@ -114,7 +114,8 @@ def _draw_job(services: Services, job: JobRecord) -> None:
         st.error(f"**{title}** failed: {job.message}", icon=":material/error:")
     else:
         what = "was stopped" if job.state == "cancelled" else "was interrupted"
-        st.warning(f"**{title}** {what}. What was done is kept.", icon=":material/pause:")
+        kept = "Nothing of it is kept." if job.kind == "map" else "What was done is kept."
+        st.warning(f"**{title}** {what}. {kept}", icon=":material/pause:")
     for name, reason in job.result.get("refused", []):
         st.text(f"{name}: {reason}")
     if job.state != "done" and st.button("Resume", key=f"resume-{job.job_id}"):

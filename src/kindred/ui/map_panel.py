@@ -19,6 +19,7 @@ from kindred.ui import frame, map_state, selection
 from kindred.ui.cards import CardEvent, CardItem, cards
 from kindred.ui.evaluation.words import plain_text
 from kindred.ui.map_state import MapState
+from kindred.ui.maps import path_of
 from kindred.ui.selection import Selection
 from kindred.ui.server import is_served
 from kindred.ui.tracks import cards_of
@@ -71,7 +72,7 @@ def about_track(services: Services, view: MapView, state: MapState) -> Beside:
     if view.positions.shape[1] == 2 and st.toggle(
         "Draw its way through time", help="Every window of the track, placed among the tracks."
     ):
-        path = services.maps.path(view, state.opened)
+        path = path_of(services, view, state.opened)
         if len(path) < 2:
             st.caption("It has a single window: there is no way to draw.")
     neighbours = [

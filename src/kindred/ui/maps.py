@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from kindred.services import Services
 from kindred.services.maps import MapView
@@ -65,6 +66,18 @@ def make_colouring(services: Services, view: MapView, by: str) -> Colouring:
     if values.numbers is not None:
         return Colouring(values.title, values=values.numbers, unit=values.unit)
     return Colouring.of_labels(values.title, [printable(name) for name in values.names or ()])
+
+
+def path_of(services: Services, view: MapView, track_id: str) -> NDArray[np.float32]:
+    """A track's way through time on the map, float32 [m, 2]."""
+    return _path(*_key(services, view), track_id, services, view)
+
+
+@st.cache_resource(max_entries=20, show_spinner="Placing its windows")
+def _path(
+    place: str, version: int, map_id: str, track_id: str, _services: Services, _view: MapView
+) -> NDArray[np.float32]:
+    return _services.maps.path(_view, track_id)
 
 
 def tags_to_colour_by(services: Services) -> list[str]:

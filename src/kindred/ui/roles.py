@@ -11,7 +11,7 @@ from typing import Literal
 import streamlit as st
 
 from kindred.config import Settings
-from kindred.ui.gate import has_oidc
+from kindred.ui.gate import address_of, has_oidc, is_member, named
 
 Role = Literal["organiser", "listener"]
 
@@ -20,8 +20,7 @@ def role(settings: Settings) -> Role:
     """The role of who is at the page."""
     if not has_oidc():
         return "organiser"
-    named = {item.strip().casefold() for item in settings.organisers.split(",")} - {""}
-    return "organiser" if _address() in named else "listener"
+    return "organiser" if address_of(st.user) in named(settings.organisers) else "listener"
 
 
 def demand_sign_in() -> None:
@@ -34,7 +33,11 @@ def demand_sign_in() -> None:
     st.stop()
 
 
-def _address() -> str:
-    """The signed-in person's address; only one that the provider vouches for counts."""
-    verified = st.user.get("email_verified", True)  # some providers send it as text
-    return str(st.user.get("email") or "").casefold() if verified in (True, "true") else ""
+def demand_membership(settings: Settings) -> None:
+    """Where people sign in and KINDRED_MEMBERS says who may: stop the page for anybody else."""
+    if not has_oidc() or is_member(settings, address_of(st.user)):
+        return
+    st.title("Kindred")
+    st.error("This address may not come in. Ask who runs this Kindred.", icon=":material/lock:")
+    st.button("Sign out", on_click=st.logout)
+    st.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def create_app(services: Services, *, host: str = "127.0.0.1") -> Any:
     from kindred.api.app import audio_route, create_api, thumbnail_route
     from kindred.api.listening.serving import Lazily
     from kindred.ui import context
-    from kindred.ui.gate import Gate, has_oidc, mode_of
+    from kindred.ui.gate import Gate, has_oidc, is_member, mode_of
 
     # A folder named pages/ is taken for Streamlit's older page layout until st.navigation has run
     # once in the process; a deep link opened before that would run a page without app.py.
@@ -77,7 +78,14 @@ def create_app(services: Services, *, host: str = "127.0.0.1") -> Any:
             thumbnail_route(services),
             Mount("/listen", Lazily(lambda: services.audits.sittings)),
         ],
-        middleware=[Middleware(Gate, mode=mode, key=key.get_secret_value())],
+        middleware=[
+            Middleware(
+                Gate,
+                mode=mode,
+                key=key.get_secret_value(),
+                admits=partial(is_member, services.settings),
+            )
+        ],
         lifespan=lifespan,
     )
 
