@@ -91,7 +91,8 @@ def test_from_a_composer_to_a_query_to_its_answers_and_listening(
     expect(page.get_by_text("Queries: Ada")).to_be_visible()
     choose_row(page, 0, 1)
     expect(page.get_by_text("Queries: Ben")).to_be_visible()
-    expect(page.locator(".deck.query")).to_contain_text("Ben")
+    expect(page.locator(".deck.query").filter(has_text="Ben")).to_be_visible()
+    expect(page.locator(".deck.query")).to_have_count(1)
     worst = page.locator(".deck.query h3").inner_text()
     choose_row(page, 1, 4)
     # For a moment both the old query and the new one are drawn.
