@@ -308,7 +308,8 @@ def test_a_server_that_is_killed_loses_nothing(sitter: Sitter, page: Page, serve
     expect(notice).to_contain_text("Not saved yet", timeout=MINUTE)
     expect(page.locator("#count")).to_have_text("1 of 10")
     server.start()
-    page.get_by_role("button", name="Try now").click()
+    # "Try now", unless the page has just tried by itself.
+    page.evaluate("document.querySelector('#notice button')?.click()")
     expect(page.locator("#count")).to_have_text("2 of 10", timeout=MINUTE)
     expect(notice).to_be_hidden()
     assert [item.answer for item in sitter.judgements()] == [{"point": 1}]
