@@ -42,6 +42,7 @@ def library() -> None:
             f"h{number}",
             title=HOSTILE if number == 0 else f"Piece {number}",
             composer=f"Composer {number % 2}",
+            album="=1+1" if number == 0 else "",
             year=1900 + number,
         )
         for number in range(COUNT)
@@ -171,6 +172,8 @@ def test_tables(tmp_path: Path) -> None:
     assert table["year"].tolist() == list(range(1900, 1900 + COUNT))
     assert np.isfinite(table[["x", "y", "z"]]).all(axis=None)
     read = pd.read_csv(csv)
+    assert read["album"][0] == "'=1+1"  # no spreadsheet computes it
+    assert pd.read_parquet(parquet)["album"][0] == "=1+1"
     assert list(read) == list(table)
     assert read["x"].to_numpy() == pytest.approx(table["x"].to_numpy())
     assert read["title"][1] == "Piece 1"

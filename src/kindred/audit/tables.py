@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 from kindred.audit.judgement import Judgement, chosen, counting, grades, preference
 from kindred.audit.study import FORMS, Item, Study
 from kindred.errors import AuditError
+from kindred.spreadsheet import guarded
 from kindred.storage.whole_files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS = ("csv", "parquet", "jsonl")
-#: A spreadsheet takes text that begins with one of these for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+#: Some spreadsheets drop these, and then look at what follows.
+_DROPPED = ("\t", "\r", "\n")
 _TYPES = {"text": "string", "integer": "Int64", "number": "float64", "yes/no": "boolean"}
 
 
@@ -271,9 +272,12 @@ def codebook(study: Study) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _safe(text: str) -> str:
+    return f"'{text}" if text.startswith(_DROPPED) else guarded(text)
+
+
 def _without_formulas(table: pd.DataFrame) -> pd.DataFrame:
     safe = table.copy()
     for name in map(str, safe.select_dtypes("string").columns):
-        risky = safe[name].str.startswith(_FORMULA).fillna(value=False)
-        safe[name] = safe[name].mask(risky, "'" + safe[name])
+        safe[name] = safe[name].map(_safe, na_action="ignore")
     return safe

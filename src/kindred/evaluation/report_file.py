@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,11 +22,11 @@ import numpy as np
 from kindred.errors import QueryError
 from kindred.evaluation.hubness import Hubness
 from kindred.evaluation.report import Mean, Measure, RetrievalReport, Variant
+from kindred.spreadsheet import guarded
 from kindred.storage.whole_files import replacing
 
 _ROWS = ("class_of", "cluster_of", "macro_of")
 _TABLES = ("values", "chance", "ceiling", "top")
-_FORMULA = re.compile(r"['\s]*[=+\-@＝＋－＠]")
 
 
 def save_report(path: Path, report: RetrievalReport) -> None:
@@ -167,9 +166,8 @@ def _csv(rows: Iterable[dict[str, Any]]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, names, restval="")
     writer.writeheader()
-    writer.writerows({name: _guarded(value) for name, value in row.items()} for row in made)
+    writer.writerows(
+        {name: guarded(value) if isinstance(value, str) else value for name, value in row.items()}
+        for row in made
+    )
     return out.getvalue()
-
-
-def _guarded(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value

@@ -5,10 +5,9 @@ Conventions
 - M3U8 is UTF-8, one entry an ``#EXTINF`` line (whole seconds, -1 when unknown) and a path as it is
   on disk. A path that a line cannot hold as it is (line break, space at an end, bytes that are no
   UTF-8) becomes a percent-encoded ``file:`` URI.
-- CSV is meant for spreadsheets: a text cell that one could take for a formula (after apostrophes
-  and space it starts with ``=``, ``+``, ``-`` or ``@``, or their full-width twins) gets one
-  leading apostrophe. A reader undoes it by dropping one apostrophe from such a cell; no other
-  text is changed. Numbers are written as numbers.
+- CSV is meant for spreadsheets: a text cell that one could take for a formula gets one leading
+  apostrophe (:mod:`kindred.spreadsheet`). A reader undoes it by dropping one apostrophe from such a
+  cell; no other text is changed. Numbers are written as numbers.
 - JSPF is the JSON form of XSPF 1 (https://xspf.org/jspf): durations in milliseconds, locations as
   URIs, a field without a value left out.
 - A track without a file stays in the list: a comment in M3U8, an empty path in CSV, no location
@@ -16,7 +15,7 @@ Conventions
 
 References
 ----------
-OWASP, "CSV Injection"; RFC 8216 on UTF-8 playlists; RFC 4180 on CSV.
+RFC 8216 on UTF-8 playlists; RFC 4180 on CSV.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from kindred.spreadsheet import guarded
 from kindred.storage.records import Track
 
-_FORMULA = re.compile(r"['\s]*[=+\-@＝＋－＠]")
 _BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")  # what some reader takes for a line end
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -83,7 +82,7 @@ def to_csv(tracks: Iterable[Track], *, similarities: Mapping[str, float] | None 
     similarity = [] if similarities is None else ["similarity"]
     writer.writerow(["position", *texts, "duration_sec", *similarity])
     for position, track in enumerate(tracks, start=1):
-        row: list[object] = [position, *(_guarded(getattr(track, name)) for name in texts)]
+        row: list[object] = [position, *(guarded(_utf8(getattr(track, name))) for name in texts)]
         row.append(round(track.duration, 3) if track.duration > 0 else "")
         if similarities is not None:
             value = similarities.get(track.track_id)
@@ -168,8 +167,3 @@ def _utf8(text: str) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(_BREAKS.sub(" ", _utf8(text)).split())
-
-
-def _guarded(text: str) -> str:
-    text = _utf8(text)
-    return f"'{text}" if _FORMULA.match(text) else text

@@ -36,6 +36,8 @@ COLOURS: dict[str, str] = {
     "duration": "Duration",
     "trust": "Neighbours kept",
 }
+#: Columns of :func:`table` that hold text.
+TEXTS = ("track_id", "title", "composer", "artist", "album", "genre")
 _UNITS = {"tempo": "BPM", "loudness": "LUFS", "duration": "minutes", "trust": f"of {NEAR}"}
 
 
@@ -163,10 +165,7 @@ def table(storage: StorageBackend, view: MapView) -> pd.DataFrame:
     trust = view.map.trust
     columns: dict[str, Any] = {
         "track_id": view.track_ids,
-        **{
-            name: [getattr(track, name) for track in ordered]
-            for name in ("title", "composer", "artist", "album", "genre", "year")
-        },
+        **{name: [getattr(track, name) for track in ordered] for name in (*TEXTS[1:], "year")},
         **{
             axis: view.positions[:, number]
             for number, axis in enumerate("xyz"[: view.positions.shape[1]])

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from kindred.errors import QueryError
 from kindred.services import Services
-from kindred.services.maps import MapView
+from kindred.services.map_views import TEXTS, MapView
+from kindred.spreadsheet import guarded
 from kindred.storage.whole_files import replacing
 
 #: What each ending means.
@@ -63,7 +64,8 @@ def map_file(
     if suffix in TABLES:
         table, out = services.maps.table(view), io.BytesIO()
         if suffix == ".csv":
-            table.to_csv(out, index=False, lineterminator="\r\n")
+            texts = {name: table[name].map(guarded) for name in TEXTS}
+            table.assign(**texts).to_csv(out, index=False, lineterminator="\r\n")
         else:
             table.to_parquet(out, index=False)
         return out.getvalue()
