@@ -401,6 +401,11 @@ class AuditStore(Database):
         )
         return [_judgement(row[0]) for row in found]
 
+    def count_judgements(self, study_id: str) -> int:
+        """How many judgements of a study are stored, every revision counted."""
+        found = self._all("SELECT COUNT(*) FROM judgements WHERE study_id = ?", (study_id,))
+        return int(found[0][0])
+
     def judgements_in(self, sitting_id: str) -> list[Judgement]:
         """Every judgement of a sitting, in the order in which they were stored."""
         found = self._all(

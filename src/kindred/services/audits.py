@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from kindred.audit.study import Design, Study
 from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import AuditError
 from kindred.services.evaluations import system_name
+from kindred.services.work import Progress, within
 from kindred.storage import rows
 from kindred.storage.backend import StorageBackend
 from kindred.storage.records import Document, Hit
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from kindred.audit.analysis.results import Results
     from kindred.audit.labels import Labels
 
-Progress = Callable[[int, int, str], None]
 Cancelled = Callable[[], bool]
 
 #: How systems rank beside plain cosine.
@@ -77,14 +76,11 @@ class Audits:
     ) -> None:
         self.storage, self.folder = storage, folder
         self.space_of, self.embedded = space_of, embedded
-        self._lock = threading.Lock()
 
     @cached_property
     def store(self) -> AuditStore:
         """Studies, sittings and judgements."""
-        with self._lock:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            return AuditStore(self.folder / "audit.db")
+        return AuditStore(self.folder / "audit.db")
 
     @cached_property
     def clips(self) -> ClipMaker:
@@ -134,21 +130,13 @@ class Audits:
             self.storage, {name: known[name] for name in design.systems}, self.space_of
         )
 
-        def first_half(done: int, total: int, words: str) -> None:
-            if progress:
-                progress(round(30 * done / max(total, 1)), 100, words)
-
-        def second_half(done: int, total: int, words: str) -> None:
-            if progress:
-                progress(30 + round(70 * done / max(total, 1)), 100, words)
-
         drawn = draw_items(
             design,
             tracks=rankings.tracks,
             ask=rankings.ask,
             segments=rankings.segments,
             clusters=rankings.clusters(design.seed) if design.stratify == "cluster" else None,
-            progress=first_half,
+            progress=within(progress, 0, 30),
             cancelled=cancelled,
         )
         if drawn is None:
@@ -171,7 +159,9 @@ class Audits:
                 "warnings": list(drawn.warnings),
             },
         )
-        prepared = self.clips.prepare(study, progress=second_half, cancelled=cancelled)
+        prepared = self.clips.prepare(
+            study, progress=within(progress, 30, 100), cancelled=cancelled
+        )
         if prepared.stopped:
             return None
         self.store.put_draft(study)
@@ -218,11 +208,11 @@ class Audits:
         secret = self._secret  # made before the first invitation is out
         with self.store.transaction():
             made = [self.store.invite(study_id, name, until) for name in listeners]
-        return [(item, f"/listen/{make_token(secret, item.invitation_id)}") for item in made]
+        return [(item, _link(secret, item)) for item in made]
 
     def link(self, invitation: Invitation) -> str:
         """The path of an invitation's link."""
-        return f"/listen/{make_token(self._secret, invitation.invitation_id)}"
+        return _link(self._secret, invitation)
 
     def attendance(self, study_id: str) -> Attendance:
         """How far the sittings of a study are."""
@@ -231,7 +221,7 @@ class Audits:
             invited=len(self.store.invitations(study_id)),
             begun=sum(bool(item.consented_at) for item in sittings),
             finished=sum(bool(item.finished_at) for item in sittings),
-            judgements=len(self.store.judgements(study_id)),
+            judgements=self.store.count_judgements(study_id),
         )
 
     # -- afterwards ------------------------------------------------------------------------
@@ -302,6 +292,10 @@ class Audits:
             alpha=found.alpha.value,
             used_for_training=used_for_training,
         )
+
+
+def _link(secret: bytes, invitation: Invitation) -> str:
+    return f"/listen/{make_token(secret, invitation.invitation_id)}"
 
 
 class _Rankings:

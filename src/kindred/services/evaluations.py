@@ -8,7 +8,6 @@ import platform
 import shutil
 import subprocess
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +24,7 @@ import kindred
 from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import QueryError
 from kindred.library.measures import FIELDS
+from kindred.services.work import Progress, new_id
 from kindred.storage.backend import StorageBackend
 from kindred.storage.records import Document, TrackVectors
 
@@ -42,8 +42,6 @@ COLLECTION = "runs"
 TAGS = ("composer", "artist", "album", "genre", "work", "year")
 #: An index is asked for at least so much of every answer.
 _LEAST_DEPTH = 200
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -199,7 +197,7 @@ class Evaluations:
             if count > 1 and all(item.variants[variant].queries for item in reports):
                 comparisons[variant] = _brief(compare(reports, variant=variant, seed=options.seed))
         now = datetime.now(UTC)
-        run_id = f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}-{uuid.uuid4().hex[:4]}"
+        run_id = new_id(now)
         body = facts | {
             "run_id": run_id,
             "created_at": now.isoformat(timespec="seconds"),

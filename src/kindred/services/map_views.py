@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +100,12 @@ class Values:
     names: tuple[str, ...] | None = None
 
 
+def tracks_at(storage: StorageBackend, track_ids: Sequence[str]) -> list[Track]:
+    """A track for each id; one without a word for an id that has just left the library."""
+    tracks = {track.track_id: track for track in storage.get_tracks(track_ids)}
+    return [tracks.get(track_id, Track(track_id)) for track_id in track_ids]
+
+
 def values(storage: StorageBackend, view: MapView, by: str) -> Values:
     """What a view's points are coloured by: one of :data:`COLOURS`, or any other tag.
 
@@ -123,8 +129,7 @@ def values(storage: StorageBackend, view: MapView, by: str) -> Values:
         )
         found = np.full(len(view.track_ids), np.nan) if kept is None else kept
         return Values(by, title, unit, numbers=found)
-    tracks = {track.track_id: track for track in storage.get_tracks(view.track_ids)}
-    ordered = [tracks.get(track_id, Track(track_id)) for track_id in view.track_ids]
+    ordered = tracks_at(storage, view.track_ids)
     numbers: dict[str, Callable[[Track], float | None]] = {
         "year": lambda track: track.year,
         "tempo": tempo_of,
@@ -160,8 +165,7 @@ def table(storage: StorageBackend, view: MapView) -> pd.DataFrame:
     """One row a point: track, place, cluster, and how far it can be trusted."""
     import pandas as pd
 
-    tracks = {track.track_id: track for track in storage.get_tracks(view.track_ids)}
-    ordered = [tracks.get(track_id, Track(track_id)) for track_id in view.track_ids]
+    ordered = tracks_at(storage, view.track_ids)
     trust = view.map.trust
     columns: dict[str, Any] = {
         "track_id": view.track_ids,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,16 +19,23 @@ from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import QueryError
 from kindred.maps.options import MapOptions
 from kindred.maps.record import LibraryMap, library_digest, load_map, save_map
-from kindred.services.map_views import COLOURS, NEAR, MapView, Values, table, values
+from kindred.services.map_views import (
+    COLOURS,
+    NEAR,
+    MapView,
+    Values,
+    table,
+    tracks_at,
+    values,
+)
+from kindred.services.work import Progress, new_id, within
 from kindred.storage.backend import StorageBackend
-from kindred.storage.records import Track
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["COLOURS", "NEAR", "MapView", "Maps", "Near", "Values"]
 
-Progress = Callable[[int, int, str], None]
 Cancelled = Callable[[], bool]
 
 #: Maps of the same space, method and parameters that are kept; older ones go.
@@ -107,19 +113,8 @@ class Maps:
         if last is not None and last.library == digest and not again:
             return last
 
-        def step(part: int, name: str) -> Progress:
-            """Progress within one of the parts, which take about as long as their shares say."""
-            low, high = (0, 5, 25, 70, 100)[part : part + 2]
-
-            def report(done: int, total: int, words: str) -> None:
-                if progress:
-                    share = done / total if total else 0.0
-                    progress(round(low + share * (high - low)), 100, words or name)
-
-            report(0, 1, name)
-            return report
-
-        step(0, "reading vectors")
+        # The parts take about as long as their shares say.
+        within(progress, 0, 5, "reading vectors")
         ids, vectors = self.storage.get_embeddings(space, sorted(hashes))
         sound = _sound(vectors)
         left_out = [track_id for track_id, whole in zip(ids, sound, strict=True) if not whole]
@@ -133,14 +128,18 @@ class Maps:
         near = find_neighbours(
             vectors,
             max(wanted.get(options.method, NEAR), NEAR),
-            progress=step(1, "finding neighbours"),
+            progress=within(progress, 5, 25, "finding neighbours"),
             cancelled=cancelled,
         )
         if near is None:
             return None
         seconds["neighbours"] = time.monotonic() - start - sum(seconds.values())
         positions = lay_out(
-            vectors, near, options, progress=step(2, "laying out"), cancelled=cancelled
+            vectors,
+            near,
+            options,
+            progress=within(progress, 25, 70, "laying out"),
+            cancelled=cancelled,
         )
         if positions is None:
             return None
@@ -152,7 +151,7 @@ class Maps:
             positions,
             k=NEAR,
             neighbours=near.indices,
-            progress=step(3, "measuring how far it can be trusted"),
+            progress=within(progress, 70, 100, "measuring how far it can be trusted"),
             cancelled=cancelled,
         )
         if trust is None:
@@ -164,7 +163,7 @@ class Maps:
         seconds["trust"] = time.monotonic() - start - sum(seconds.values())
         now = datetime.now(UTC)
         made = LibraryMap(
-            map_id=f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}-{uuid.uuid4().hex[:4]}",
+            map_id=new_id(now),
             space=space,
             options=options,
             library=digest,
@@ -201,8 +200,7 @@ class Maps:
         ]
 
     def _region_tags(self, ids: Sequence[str]) -> dict[str, list[str]]:
-        tracks = {track.track_id: track for track in self.storage.get_tracks(ids)}
-        found = [tracks.get(track_id, Track(track_id)) for track_id in ids]
+        found = tracks_at(self.storage, ids)
         tags = {name: [getattr(track, name) for track in found] for name in _REGION_TAGS}
         tags["decade"] = [
             f"{track.year // 10 * 10}s" if track.year is not None else "" for track in found
@@ -212,23 +210,20 @@ class Maps:
     # -- kept maps -------------------------------------------------------------------------
     def kept(self) -> list[LibraryMap]:
         """Maps that can be read, newest first; :meth:`damaged` names the others."""
-        found = []
-        for path in sorted(self.folder.glob("*.npz"), reverse=True):
-            try:
-                found.append(self.get(path.stem))
-            except QueryError:
-                continue
-        return found
+        return self._read()[0]
 
     def damaged(self) -> list[str]:
         """What is wrong with maps that are kept and cannot be read."""
-        problems = []
-        for path in sorted(self.folder.glob("*.npz")):
+        return self._read()[1]
+
+    def _read(self) -> tuple[list[LibraryMap], list[str]]:
+        found, problems = [], []
+        for path in sorted(self.folder.glob("*.npz"), reverse=True):
             try:
-                self.get(path.stem)
+                found.append(self.get(path.stem))
             except QueryError as error:
                 problems.append(str(error))
-        return problems
+        return found, problems
 
     def get(self, map_id: str) -> LibraryMap:
         """Return a map; raises :class:`QueryError` when it is not there, or damaged."""

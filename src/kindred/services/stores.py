@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kindred.config import Settings
 from kindred.errors import ConfigError, KindredError
+from kindred.services.work import Progress
 from kindred.storage.backend import LibraryStore, StorageBackend
 from kindred.storage.check import Check, check_store
 from kindred.storage.factory import is_configured, local_side, open_store
@@ -18,7 +19,6 @@ from kindred.storage.local import LocalBackend
 if TYPE_CHECKING:
     from kindred.storage.replicate import Conflict, Drift, Plan, Report, SameAnswers, Verification
 
-Progress = Callable[[int, int, str], None]
 Prefer = Literal["a", "b"]
 #: What the stores are called, and what makes each known to Kindred.
 STORES = {

@@ -14,7 +14,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from kindred.services import Services
-from kindred.services.maps import MapView
+from kindred.services.map_views import MapView, tracks_at
 from kindred.ui.map_view import Colouring, Points
 from kindred.ui.tracks import printable
 
@@ -38,13 +38,12 @@ def _points(place: str, version: int, map_id: str, _services: Services, _view: M
 
 def make_points(services: Services, view: MapView) -> Points:
     """The view's points, read anew."""
-    tracks = {track.track_id: track for track in services.storage.get_tracks(view.track_ids)}
-    found = [tracks.get(track_id) for track_id in view.track_ids]
+    found = tracks_at(services.storage, view.track_ids)
     return Points(
         ids=view.track_ids,
         positions=np.ascontiguousarray(view.positions[:, :2]),
-        titles=[printable(track.title) if track else "" for track in found],
-        subtitles=[printable(track.composer or track.artist) if track else "" for track in found],
+        titles=[printable(track.title) for track in found],
+        subtitles=[printable(track.composer or track.artist) for track in found],
     )
 
 
