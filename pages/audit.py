@@ -89,9 +89,7 @@ def page() -> None:
         frame.end()
         return
     if not services.storage.count_tracks() and not studies:
-        st.info("The library is empty. Bring some music in first.", icon=":material/library_music:")
-        st.page_link("pages/library.py", label="Go to the library", icon=":material/arrow_forward:")
-        frame.end()
+        frame.end_empty()
         return
     chosen = choose(studies)
     queue: list[CardItem] = []

@@ -34,13 +34,6 @@ SCORED = {
 # -- a new one -----------------------------------------------------------------------------------
 
 
-def follow(services: Services) -> None:
-    """Show the evaluation at work, or how the last one ended when it did not end well."""
-    last = services.jobs.recent(kind="evaluate", limit=1)
-    if last and last[0].state != "done":
-        show_jobs(services, "evaluate")
-
-
 def new(services: Services, view: LibraryView, runs: list[Run]) -> None:
     """Choose models and options and start."""
     if not view.labels:
@@ -280,7 +273,7 @@ def page() -> None:
     )
     view = library_view(services)
     runs = services.evaluations.runs()
-    follow(services)
+    show_jobs(services, "evaluate", only_open=True)
     new(services, view, runs)
     if runs:
         run = choose(services, runs)

@@ -15,7 +15,13 @@ from kindred.ui.map_making import build_form, nothing_yet, offer_files, short_ti
 from kindred.ui.map_panel import TRUST_HELP, panel
 from kindred.ui.map_state import MapState
 from kindred.ui.map_view import MapEvent, map_view
-from kindred.ui.maps import colouring_of, in_three_dimensions, points_of, tags_to_colour_by
+from kindred.ui.maps import (
+    colouring_of,
+    in_three_dimensions,
+    points_of,
+    regions_of,
+    tags_to_colour_by,
+)
 from kindred.ui.server import is_served
 from kindred.ui.tracks import cards_of, library_view
 
@@ -86,17 +92,13 @@ def trust_line(view: MapView) -> str:
     return " · ".join(parts)
 
 
-def fly(view: MapView, labels: dict[str, str]) -> tuple[str, int] | None:
+def fly(view: MapView, labels: dict[str, str]) -> None:
     """Let a track be looked for by name; the map flies there."""
     on_map = set(view.track_ids)
 
     def went() -> None:
         if track_id := st.session_state["map_search"]:
-            state = map_state.read(view)
-            map_state.write(replace(state, opened=track_id))
-            st.session_state["map_panel"] = "track"
-            count = st.session_state.get("map_focus", ("", 0))[1]
-            st.session_state["map_focus"] = (track_id, count + 1)
+            map_state.visit(view, track_id)
         st.session_state["map_search"] = None
 
     st.selectbox(
@@ -109,8 +111,6 @@ def fly(view: MapView, labels: dict[str, str]) -> tuple[str, int] | None:
         placeholder="Fly to a track",
         label_visibility="collapsed",
     )
-    focus: tuple[str, int] | None = st.session_state.get("map_focus")
-    return focus
 
 
 def choose_colour(services: Services, view: MapView) -> MapState:
@@ -179,9 +179,7 @@ def draw(
         opened=state.opened or None,
         lines=lines,
         path=path,
-        regions=[
-            (item.x, item.y, item.label, item.size) for item in view.map.regions if item.label
-        ],
+        regions=regions_of(view),
         focus=focus,
         height=height,
         label=f"Map: {view.map.title}",
@@ -223,9 +221,7 @@ def page() -> None:
         "Map", "The library as a place: what the model hears as alike lies close."
     )
     if not services.storage.count_tracks():
-        st.info("The library is empty. Bring some music in first.", icon=":material/library_music:")
-        st.page_link("pages/library.py", label="Go to the library", icon=":material/arrow_forward:")
-        frame.end()
+        frame.end_empty()
         return
     for problem in services.maps.damaged():
         st.warning(problem, icon=":material/broken_image:")
@@ -252,7 +248,7 @@ def page() -> None:
     view = services.maps.view(made)
     labels = library_view(services).labels
     with bar[1]:
-        focus = fly(view, labels)
+        fly(view, labels)
     with bar[2]:
         state = choose_colour(services, view)
     with bar[3], st.container(horizontal=True, horizontal_alignment="right"):
@@ -269,7 +265,7 @@ def page() -> None:
     with right:
         queue, lines, path = panel(services, view, state)
     with left:
-        draw(services, view, state, key="map", focus=focus, lines=lines, path=path)
+        draw(services, view, state, key="map", focus=map_state.focus(), lines=lines, path=path)
         st.caption(trust_line(view), help=TRUST_HELP)
     if not map_state.publish(view, state):
         st.caption("The selection is too large for the address: a link to this page leaves it out.")

@@ -8,13 +8,13 @@ from pathlib import Path
 import streamlit as st
 
 from kindred.errors import KindredError
-from kindred.library.playlists import to_csv, to_jspf, to_m3u8
 from kindred.search.overlap import overlap
 from kindred.search.query import MAX_K, Clip, SimilarQuery, SimilarResult
 from kindred.services import Services
 from kindred.storage.records import TrackFilter
 from kindred.ui import frame, selection
 from kindred.ui.cards import CardEvent, CardItem, cards
+from kindred.ui.exports import offer_playlists
 from kindred.ui.selection import Selection
 from kindred.ui.server import is_served
 from kindred.ui.suggestions import start_anywhere
@@ -194,12 +194,9 @@ def export(result: SimilarResult) -> None:
     tracks = [match.track for match in result.matches]
     scores = {match.track.track_id: match.similarity for match in result.matches}
     with st.popover("Export", icon=":material/download:", disabled=not tracks):
-        for name, mime, text in (
-            ("kindred.m3u8", "audio/x-mpegurl", to_m3u8(tracks)),
-            ("kindred.csv", "text/csv", to_csv(tracks, similarities=scores)),
-            ("kindred.jspf", "application/json", to_jspf(tracks, title="Kindred: similar")),
-        ):
-            st.download_button(name, text.encode("utf-8"), name, mime, on_click="ignore")
+        offer_playlists(
+            lambda: tracks, stem="kindred", title="Kindred: similar", similarities=scores
+        )
 
 
 def pressed(items: list[CardItem]) -> Callable[[CardEvent], None]:
@@ -262,9 +259,7 @@ def page() -> None:
     services = frame.begin("Similar", "Pick a track, hear what sounds like it, and hop on.")
     view = library_view(services)
     if not view.labels:
-        st.info("The library is empty. Bring some music in first.", icon=":material/library_music:")
-        st.page_link("pages/library.py", label="Go to the library", icon=":material/arrow_forward:")
-        frame.end()
+        frame.end_empty()
         return
     chosen = selection.read()
     unknown = [item for item in (*chosen.plus, *chosen.minus) if item not in view.labels]

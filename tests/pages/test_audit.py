@@ -29,7 +29,7 @@ from kindred.ui.audit.results import _answers, _forest, _labels
 from kindred.ui.audit.study import _state
 from tests.audit.library import any_one, design, opened, plant, sit
 from tests.audit.studies import given
-from tests.browsing import ROOT
+from tests.pages.running import fine, run_page
 
 ONE, TWO = "descriptors", "descriptors, csls"
 
@@ -76,16 +76,7 @@ def study(services: Services) -> Study:
 
 
 def page(**query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    for key, value in query.items():
-        app.query_params[key] = value
-    return app.switch_page("pages/audit.py").run()
-
-
-def fine(app: AppTest) -> AppTest:
-    assert not app.exception
-    assert not app.error
-    return app
+    return run_page("audit", **query)
 
 
 def words(app: AppTest) -> str:

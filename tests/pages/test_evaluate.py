@@ -24,6 +24,7 @@ from kindred.services.evaluations import Options, Run
 from kindred.storage.records import Document, JobRecord
 from tests.browsing import ROOT
 from tests.conftest import tone
+from tests.pages.running import fine, run_page, words
 
 ONE = Options(("descriptors",))
 TWO = Options(("descriptors",), scorings=("cosine", "csls"))
@@ -90,22 +91,7 @@ def done(services: Services, options: Options = ONE) -> Run:
 
 
 def page(**query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    for key, value in query.items():
-        app.query_params[key] = value
-    return app.switch_page("pages/evaluate.py").run()
-
-
-def fine(app: AppTest) -> AppTest:
-    assert not app.exception
-    assert not app.error
-    return app
-
-
-def words(app: AppTest) -> str:
-    """All that is said in running text."""
-    kinds = (app.markdown, app.caption, app.info, app.warning, app.subheader, app.success)
-    return "\n".join(item.value for kind in kinds for item in kind)
+    return run_page("evaluate", **query)
 
 
 def tables(app: AppTest) -> list[Any]:

@@ -29,6 +29,7 @@ from kindred.ui.map_state import pack
 from kindred.ui.map_view import MapEvent, Points
 from tests.browsing import ROOT
 from tests.evaluation.worlds import unit
+from tests.pages.running import fine, run_page, words
 
 PCA = MapOptions(method="pca")
 HOSTILE = "*Bad* [x](y) <b>"
@@ -120,22 +121,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
 
 
 def page(**query: str | list[str]) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    for key, value in query.items():
-        app.query_params[key] = value
-    return app.switch_page("pages/map.py").run()
-
-
-def fine(app: AppTest) -> AppTest:
-    assert not app.exception
-    assert not app.error
-    return app
-
-
-def words(app: AppTest) -> str:
-    """All that is said in running text."""
-    kinds = (app.markdown, app.caption, app.info, app.warning, app.subheader, app.success)
-    return "\n".join(item.value for kind in kinds for item in kind)
+    return run_page("map", **query)
 
 
 def press(app: AppTest, label: str) -> AppTest:

@@ -82,6 +82,13 @@ def order(track: CardItem) -> None:
     state["kindred_order"] = (track, state.get("kindred_order", (None, 0))[1] + 1)
 
 
+def end_empty() -> None:
+    """End a page that has nothing to show before there is music."""
+    st.info("The library is empty. Bring some music in first.", icon=":material/library_music:")
+    st.page_link("pages/library.py", label="Go to the library", icon=":material/arrow_forward:")
+    end()
+
+
 def end(queue: Sequence[CardItem] = ()) -> None:
     """Draw the player; ``queue`` is what "next" goes through."""
     track, request = st.session_state.get("kindred_order", (None, 0))

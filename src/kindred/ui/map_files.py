@@ -73,12 +73,12 @@ def map_file(
         raise QueryError("A picture needs a map of 2 dimensions; .csv and .parquet take 3 as well.")
     if suffix == ".html":
         from kindred.ui.map_html import to_html
-        from kindred.ui.maps import make_colouring, make_points
+        from kindred.ui.maps import make_colouring, make_points, regions_of
 
         return to_html(
             make_points(services, view),
             make_colouring(services, view, by),
-            [(item.x, item.y, item.label, item.size) for item in view.map.regions if item.label],
+            regions_of(view),
             title=view.map.title,
         ).encode()
     from kindred.maps.picture import draw, to_png, to_svg

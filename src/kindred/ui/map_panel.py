@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
 from kindred.errors import KindredError
-from kindred.library.playlists import to_csv, to_jspf, to_m3u8
 from kindred.services import Services
 from kindred.services.maps import MapView
-from kindred.storage.records import Track
 from kindred.ui import frame, map_state, selection
 from kindred.ui.cards import CardEvent, CardItem, cards
 from kindred.ui.evaluation.words import plain_text
+from kindred.ui.exports import offer_playlists
 from kindred.ui.map_state import MapState
 from kindred.ui.maps import path_of
 from kindred.ui.selection import Selection
@@ -88,9 +85,7 @@ def about_track(services: Services, view: MapView, state: MapState) -> Beside:
 
     def pressed(event: CardEvent) -> None:
         if event.action == "more":
-            map_state.write(replace(map_state.read(view), opened=event.track_id))
-            count = st.session_state.get("map_focus", ("", 0))[1]
-            st.session_state["map_focus"] = (event.track_id, count + 1)
+            map_state.visit(view, event.track_id)
         else:
             frame.order(by_id[event.track_id])
 
@@ -132,18 +127,11 @@ def about_selection(services: Services, view: MapView, state: MapState) -> list[
             selection.write(Selection(plus=tuple(plus)))
             st.switch_page("pages/similar.py", query_params={"track": list(plus)})
         with st.popover("Export", icon=":material/download:"):
-
-            def written(write: Callable[[list[Track]], str]) -> Callable[[], bytes]:
-                """Written when it is asked for: a lasso may hold the whole library."""
-                return lambda: write(services.storage.get_tracks(ordered)).encode("utf-8")
-
-            jspf = partial(to_jspf, title="Kindred: map")
-            for name, mime, data in (
-                ("kindred-map.m3u8", "audio/x-mpegurl", written(to_m3u8)),
-                ("kindred-map.csv", "text/csv", written(to_csv)),
-                ("kindred-map.jspf", "application/json", written(jspf)),
-            ):
-                st.download_button(name, data, name, mime, on_click="ignore")
+            offer_playlists(
+                lambda: services.storage.get_tracks(ordered),
+                stem="kindred-map",
+                title="Kindred: map",
+            )
         with st.popover("Tag", icon=":material/label:"):
             tag = st.text_input("Tag", placeholder="rainy evening", key="map_tag")
             give, take = st.columns(2)

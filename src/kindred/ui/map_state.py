@@ -24,7 +24,7 @@ LONGEST = 6_000
 #: What points are coloured by where nothing else was chosen.
 USUAL = "composer"
 _ALSO = 30
-_KEY, _SEEN = "kindred_map", "kindred_map_address"
+_KEY, _SEEN, _FOCUS = "kindred_map", "kindred_map_address", "map_focus"
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,19 @@ def read(view: MapView) -> MapState:
 def write(state: MapState) -> None:
     """Keep what is chosen."""
     st.session_state[_KEY] = state
+
+
+def visit(view: MapView, track_id: str) -> None:
+    """Open a track and have the map fly there."""
+    write(replace(read(view), opened=track_id))
+    st.session_state["map_panel"] = "track"
+    st.session_state[_FOCUS] = (track_id, st.session_state.get(_FOCUS, ("", 0))[1] + 1)
+
+
+def focus() -> tuple[str, int] | None:
+    """Where the map flies, with a number that is another for each flight."""
+    found: tuple[str, int] | None = st.session_state.get(_FOCUS)
+    return found
 
 
 def publish(view: MapView, state: MapState) -> bool:

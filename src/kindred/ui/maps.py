@@ -47,6 +47,11 @@ def make_points(services: Services, view: MapView) -> Points:
     )
 
 
+def regions_of(view: MapView) -> list[tuple[float, float, str, float]]:
+    """Names of regions as they are written on a map."""
+    return [(item.x, item.y, item.label, item.size) for item in view.map.regions if item.label]
+
+
 def colouring_of(services: Services, view: MapView, by: str) -> Colouring:
     """What colours mean when points are coloured by a tag or a measure."""
     return _colouring(*_key(services, view), by, services, view)
