@@ -8,11 +8,11 @@ from tests.browsing import ROOT
 
 
 def run_page(name: str, **query: str | list[str]) -> AppTest:
-    """A page as it opens at an address."""
+    """A page as it opens at an address, through app.py."""
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     for key, value in query.items():
         app.query_params[key] = value
-    return app.switch_page(f"pages/{name}.py").run()
+    return app.run() if name == "home" else app.switch_page(f"pages/{name}.py").run()
 
 
 def fine(app: AppTest) -> AppTest:

@@ -22,7 +22,6 @@ from streamlit.testing.v1 import AppTest
 from kindred.audit.analysis.intervals import Estimate
 from kindred.audit.study import FORMS, Study
 from kindred.config import Settings
-from kindred.jobs.runner import Jobs
 from kindred.services import Services, build
 from kindred.ui import roles, server
 from kindred.ui.audit.results import _answers, _forest, _labels
@@ -51,15 +50,8 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No cache of another test; jobs do their work at once, in this process; pages are served."""
-    monkeypatch.setattr(Jobs, "_spawn", lambda self, job_id: self.run(job_id))
+def _served(jobs_at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_served", True)
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    yield
-    st.cache_resource.clear()
-    st.cache_data.clear()
 
 
 @pytest.fixture

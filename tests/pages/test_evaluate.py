@@ -15,10 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from kindred.jobs.runner import Jobs
 from kindred.services import Services, build
 from kindred.services.evaluations import Options, Run
 from kindred.storage.records import Document, JobRecord
@@ -29,6 +27,7 @@ from tests.pages.running import fine, run_page, words
 ONE = Options(("descriptors",))
 TWO = Options(("descriptors",), scorings=("cosine", "csls"))
 HOSTILE = "*Bad* [x](y) <b>"
+pytestmark = pytest.mark.usefixtures("jobs_at_once")
 
 
 @pytest.fixture(scope="module")
@@ -41,17 +40,6 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     services.ingest().run([folder / "music"])
     services.close()
     return folder / "library"
-
-
-@pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No cache of another test; jobs do their work at once, in this process."""
-    monkeypatch.setattr(Jobs, "_spawn", lambda self, job_id: self.run(job_id))
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    yield
-    st.cache_resource.clear()
-    st.cache_data.clear()
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from kindred.jobs.runner import Jobs
 from kindred.maps.options import MapOptions
 from kindred.maps.record import LibraryMap
 from kindred.services import Services, build
@@ -33,17 +32,7 @@ from tests.pages.running import fine, run_page, words
 
 PCA = MapOptions(method="pca")
 HOSTILE = "*Bad* [x](y) <b>"
-
-
-@pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No cache of another test; jobs do their work at once, in this process."""
-    monkeypatch.setattr(Jobs, "_spawn", lambda self, job_id: self.run(job_id))
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    yield
-    st.cache_resource.clear()
-    st.cache_data.clear()
+pytestmark = pytest.mark.usefixtures("jobs_at_once")
 
 
 @pytest.fixture

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from kindred.services import build
 from tests.browsing import ROOT
 from tests.conftest import tone
+from tests.pages.running import run_page
 
 PAGES = ("home", "similar", "library", "map", "evaluate", "audit", "models")
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    yield
-    st.cache_resource.clear()
-    st.cache_data.clear()
 
 
 @pytest.fixture
@@ -39,12 +29,7 @@ def music(tmp_path: Path) -> list[str]:
 
 def run(page: str, **query: str | list[str]) -> AppTest:
     """Run a page through app.py, as the first page of a session."""
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    for name, value in query.items():
-        app.query_params[name] = value
-    if page == "home":
-        return app.run()
-    return app.switch_page(f"pages/{page}.py").run()
+    return run_page(page, **query)
 
 
 def alone(page: str) -> AppTest:

@@ -7,13 +7,12 @@ words and sounds meet by construction.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import streamlit as st
 from click.testing import CliRunner
 from streamlit.testing.v1 import AppTest
 
@@ -65,7 +64,7 @@ def always_ready(settings: Settings) -> tuple[bool, str, str]:
 
 
 @pytest.fixture(autouse=True)
-def _bands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _bands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = registry._Entry(
         registry.EncoderInfo("spectrum", "Spectrum", "Energy in bands.", "ours", 8, False),
         make="tests.pages.test_words:make_encoder",
@@ -75,11 +74,6 @@ def _bands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(registry, "_ENTRIES", (*registry._ENTRIES, entry))
     for band in range(8):  # the middle of each of eight bands of 500 Hz
         tone(tmp_path / "music" / f"tone {band}.wav", hz=250 + 500 * band)
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    yield
-    st.cache_resource.clear()
-    st.cache_data.clear()
 
 
 @pytest.fixture
