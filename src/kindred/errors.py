@@ -21,6 +21,8 @@
     +-- QueryError               a search was asked that has no answer
     +-- AuditError               a listening study, or an answer to it, cannot be used
     |   +-- InvitationRefused    a link to a sitting is not valid (has a ``code``)
+    +-- ExpressiveError          clips, labels or a learned scorer cannot be made or used
+    |   +-- GateRefused          a retriever that has not passed its gates was to be released
     +-- JobError                 a background job cannot be started or found
 
 A message says what went wrong, where, what is allowed, what was got and what to do next.
@@ -120,6 +122,14 @@ class ArtifactError(KindredError):
 
 class QueryError(KindredError):
     """A search was asked that has no answer."""
+
+
+class ExpressiveError(KindredError):
+    """Clips, labels or a learned scorer cannot be made or used."""
+
+
+class GateRefused(ExpressiveError):
+    """A retriever that has not passed its gates was to be released."""
 
 
 class JobError(KindredError):

@@ -1,0 +1,39 @@
+"""The port of everything that scores clips: baselines, the oracle and the retriever.
+
+Conventions: a clip's features are float32 [segments, layers, dims]; many clips of one length are
+[n, segments, layers, dims]. Higher scores are nearer. The first axis of scores are the aspects, in
+the order of :data:`kindred.expressive.aspects.ASPECTS`; a scorer that knows no aspects gives the
+same scores for all.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+class Scorer(Protocol):
+    """Says how alike clips are in each aspect.
+
+    Attributes
+    ----------
+    name : str
+        In tables and files, e.g. ``"cosine"``.
+    """
+
+    name: str
+
+    def represent(self, features: Floats) -> Floats:
+        """What is kept of clips: [n, segments, layers, dims] -> float32 [n, ...]."""
+
+    def compare(self, one: Floats, other: Floats) -> Floats:
+        """Scores of two sets of representations: [n, ...], [m, ...] -> float32 [aspects, n, m]."""
+
+
+def total(scores: Floats, weights: Floats) -> Floats:
+    """One score from the aspects': [aspects, n, m] and weights [aspects] -> float32 [n, m]."""
+    return np.asarray(np.tensordot(weights, scores, axes=1), np.float32)
