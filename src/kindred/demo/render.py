@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-from collections.abc import Callable, Generator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from contextlib import closing
-from functools import lru_cache
-from multiprocessing import get_context, parent_process
-from multiprocessing.process import BaseProcess
+from functools import lru_cache, partial
 from pathlib import Path
 from random import Random
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from kindred.demo.ensembles import BY_NAME
 from kindred.demo.tracks import Track, demo_tracks
 from kindred.errors import KindredError
+from kindred.processes import shared_out
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,10 +77,8 @@ def render_demo(
     if pending:
         check_packages()
         _make(folder)
-        if workers is None:
-            workers = min(8, os.cpu_count() or 1)
         # Closed at once when progress raises, so that no worker goes on behind a cancelled run.
-        with closing(_rendered(folder, pending, min(workers, len(pending)))) as rendered:
+        with closing(shared_out(partial(_render, folder), pending, workers=workers)) as rendered:
             for track, size in rendered:
                 manifest[track.path] = {"recipe": track.digest, "bytes": size}
                 _write_manifest(folder, manifest)
@@ -115,41 +108,6 @@ def track_sound(track: Track) -> np.ndarray:
         read_score(track.source), BY_NAME[track.artist], chance=Random(track.seed)
     )
     return synthesise(performance, sample_rate=track.sample_rate)
-
-
-def _rendered(folder: Path, tracks: list[Track], workers: int) -> Generator[tuple[Track, int]]:
-    if workers <= 1:
-        for track in tracks:
-            yield track, _render(folder, track)
-        return
-    # Spawned, not forked: the caller may run threads. Each worker imports music21 once.
-    pool = ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_live_with_parent
-    )
-    try:
-        futures = {pool.submit(_render, folder, track): track for track in tracks}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool as error:
-        raise KindredError(
-            "A process that rendered the demo library was killed, perhaps for want of memory. "
-            "Run the demo again: it goes on where it stopped."
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _live_with_parent() -> None:
-    """Leave Ctrl-C to the parent, and end with it: a killed parent cannot shut its workers down."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    if parent is not None:
-        Thread(target=_end_after, args=(parent,), daemon=True).start()
-
-
-def _end_after(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
 
 
 def _render(folder: Path, track: Track) -> int:
