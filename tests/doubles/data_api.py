@@ -19,6 +19,7 @@ import argparse
 import base64
 import json
 import random
+import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -357,6 +358,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--latency", type=float, default=0.0, help="seconds added to each request")
     chosen = parser.parse_args(arguments)
+    # A shell that puts it in the background has it ignore the signal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with DataApiDouble(port=chosen.port, latency=chosen.latency) as double:
         print(f"{double.url}  keyspace default_keyspace  token {double.token}", flush=True)
         try:
