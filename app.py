@@ -21,6 +21,7 @@ st.navigation(
         st.Page("pages/map.py", title="Map", url_path="map"),
         st.Page("pages/evaluate.py", title="Evaluate", url_path="evaluate"),
         st.Page("pages/audit.py", title="Audit", url_path="audit"),
+        st.Page("pages/expressive.py", title="Expressive", url_path="expressive"),
         st.Page("pages/models.py", title="Models", url_path="models"),
         st.Page("pages/storage.py", title="Storage", url_path="storage"),
     ],

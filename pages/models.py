@@ -26,8 +26,10 @@ def draw(services: Services, model: ModelState) -> None:
                 st.badge("in use", icon=":material/check:", color="green")
             elif model.ready:
                 st.badge("ready", color="blue")
-            else:
+            elif model.needs_weights:
                 st.badge("weights missing", color="orange")
+            else:
+                st.badge("not ready", color="gray")
         st.write(model.description)
         facts = [f"{model.dims} dimensions", f"licence: {model.licence}"]
         if model.size:
@@ -41,7 +43,8 @@ def draw(services: Services, model: ModelState) -> None:
                 text=f"{model.covered:,} of {model.total:,} tracks have its vectors",
             )
         if not model.ready:
-            st.info(model.notice, icon=":material/download:")
+            icon = ":material/download:" if model.needs_weights else ":material/info:"
+            st.info(model.notice, icon=icon)
             if model.command:
                 st.code(model.command, language="bash")
         buttons(services, model)
@@ -50,7 +53,7 @@ def draw(services: Services, model: ModelState) -> None:
 def buttons(services: Services, model: ModelState) -> None:
     """What can be done with an encoder as it stands."""
     with st.container(horizontal=True):
-        if not model.ready and model.command:
+        if not model.ready and model.needs_weights and model.command:
             job_button(
                 services,
                 "fetch-model",

@@ -15,6 +15,9 @@ from kindred.config import Settings
 from kindred.embeddings.encoder import Encoder, Vector
 from kindred.embeddings.space import EmbeddingSpace
 from tests.browsing import launch
+from tests.expressive.made import made_home
+
+__all__ = ["made_home"]
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"

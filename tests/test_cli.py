@@ -142,6 +142,7 @@ def test_quarantine_prune_doctor_and_models(library: Path) -> None:
         "descriptors": True,
         "clap": False,
         "mert": False,
+        "expressive": False,
     }
 
 

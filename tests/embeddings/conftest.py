@@ -1,4 +1,4 @@
-"""Encoders under test; CLAP is the real architecture made tiny, with random weights."""
+"""Encoders under test; the learned ones are the real architectures, tiny, with random weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from kindred.config import Settings
 from kindred.embeddings import registry
 from kindred.embeddings.encoder import Encoder
+from kindred.expressive.release import release
 from tests.embeddings.tiny_mert import save_mert
+from tests.expressive.made_run import make_run
 
 
 def save_clap(folder: Path, *, fusion: bool = False, dims: int = 512) -> Path:
@@ -63,8 +65,11 @@ def clap_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def settings(clap_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    home = tmp_path_factory.mktemp("library")
+    release(make_run(home / "run"), home)
     return Settings(
         _env_file=None,
+        home=home,
         model_dir=tmp_path_factory.mktemp("models"),
         clap_model=str(clap_folder),
         mert_model=str(save_mert(tmp_path_factory.mktemp("mert"))),

@@ -27,13 +27,15 @@ def test_every_encoder_tells_its_status(settings: Settings) -> None:
         assert not status.command
 
 
-def test_nothing_heavy_is_imported_to_ask() -> None:
-    code = """
+def test_nothing_heavy_is_imported_to_ask(settings: Settings) -> None:
+    code = f"""
 import sys
 from kindred.config import Settings
 from kindred.embeddings import registry
 for info in registry.available():
     registry.encoder_status(info.name, Settings(_env_file=None, model_dir="nowhere"))
+released = Settings(_env_file=None, home={str(settings.home)!r})
+assert registry.encoder_status("expressive", released).ready
 registry.load_encoder("descriptors", Settings(_env_file=None))
 print([name for name in ("torch", "scipy", "transformers", "librosa") if name in sys.modules])
 """

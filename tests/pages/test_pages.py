@@ -67,6 +67,26 @@ def test_the_model_in_use_and_why_is_on_every_page(page: str) -> None:
     assert any("kindred models pull clap" in item.value for item in run(page).code)
 
 
+@pytest.mark.usefixtures("music")
+def test_an_expressive_retriever_that_is_not_released_is_told_calmly() -> None:
+    app = run("models")
+    assert not app.exception
+    assert any("No expressive retriever has been released" in item.value for item in app.info)
+    assert any(item.value == "kindred expressive train" for item in app.code)
+    assert not [button for button in app.button if "Expressive" in button.label]
+
+
+@pytest.mark.usefixtures("music")
+def test_without_an_expressive_retriever_descriptors_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KINDRED_ENCODER", "expressive")
+    app = run("similar")
+    assert not app.exception
+    assert any("Expressive, which is not ready" in item.value for item in app.warning)
+    assert not [button for button in app.button if "EXPRESSIVE" in button.label]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_missing_weights_are_said_on_every_page(
     page: str, music: list[str], monkeypatch: pytest.MonkeyPatch

@@ -89,6 +89,21 @@ def audio_route(services: Services) -> Route:
     return Route("/audio/{track_id:path}", endpoint, methods=["GET", "HEAD"])
 
 
+def clip_route(services: Services) -> Route:
+    """Build the route ``/clips/{clip_id}``: the sound of clips rendered for expressive tests."""
+
+    async def clip(request: Request) -> Response:
+        try:
+            path = services.expressive.clip_path(request.path_params["clip_id"])
+        except TrackNotFound as error:
+            return JSONResponse({"error": {"message": str(error)}}, status_code=404)
+        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
+        return FileResponse(path, media_type="audio/flac", headers=headers)
+
+    endpoint: Callable[[Request], Awaitable[Response]] = clip
+    return Route("/clips/{clip_id}", endpoint, methods=["GET", "HEAD"])
+
+
 def thumbnail_route(services: Services) -> Route:
     """Build the route ``/thumbnail/{track_id}``: the small WebP of a cover, or 404."""
 

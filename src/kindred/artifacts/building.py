@@ -15,13 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kindred.artifacts import layout
+from kindred.artifacts.kind import Kind
+from kindred.artifacts.verify import ARTIFACT
 from kindred.errors import ArtifactError
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 @contextmanager
-def building(target: Path, what: str) -> Iterator[Path]:
+def building(target: Path, what: str, kind: Kind = ARTIFACT) -> Iterator[Path]:
     """Yield the folder to work in; no other process works for the same target meanwhile.
 
     Parameters
@@ -30,6 +32,8 @@ def building(target: Path, what: str) -> Iterator[Path]:
         Where the artifact shall be; missing, empty, or an artifact that will be replaced.
     what : str
         The kind of work, a part of the folder's name.
+    kind : Kind
+        What the target is, and may replace.
 
     Raises
     ------
@@ -44,7 +48,7 @@ def building(target: Path, what: str) -> Iterator[Path]:
             old = _beside(target, "old")
             if old.exists() and not target.exists():  # stopped between two renames
                 old.rename(target)
-            check_replaceable(target)
+            check_replaceable(target, kind)
             work = _beside(target, what)
             work.mkdir(exist_ok=True)
             yield work
@@ -59,7 +63,7 @@ def building(target: Path, what: str) -> Iterator[Path]:
         ) from error
 
 
-def check_replaceable(target: Path) -> None:
+def check_replaceable(target: Path, kind: Kind = ARTIFACT) -> None:
     """Raise :class:`ArtifactError` when replacing the target would lose anything else."""
     if not os.path.lexists(target):
         return
@@ -73,9 +77,10 @@ def check_replaceable(target: Path) -> None:
             f"{target} holds other files, such as {names[0]}. Choose an empty or new folder."
         )
     try:
-        known = layout.read_manifest(target).files.keys() | {layout.MANIFEST}
+        manifest = kind.parse(layout.manifest_bytes(target), target)
+        known = manifest.files.keys() | {layout.MANIFEST}
     except ArtifactError:  # damaged: replacing it is the cure
-        known = set(filter(layout.may_have, names))
+        known = {layout.MANIFEST, *filter(kind.may_have, names)}
     if foreign := [name for name in names if name not in known]:
         raise ArtifactError(
             f"{target / foreign[0]} does not belong to the artifact there and would be lost. Move"
@@ -108,9 +113,9 @@ def reuse(source: Path, target: Path, entry: layout.Entry) -> bool:
     return True
 
 
-def publish(work: Path, target: Path) -> None:
+def publish(work: Path, target: Path, kind: Kind = ARTIFACT) -> None:
     """Put what was built in the target's place and remove what was there."""
-    check_replaceable(target)
+    check_replaceable(target, kind)
     for parent, _, files in os.walk(work):
         for name in files:
             _sync(Path(parent, name))

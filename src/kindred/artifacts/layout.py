@@ -24,6 +24,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
@@ -151,31 +152,44 @@ def parse_manifest(text: str | bytes, where: Path | str) -> Manifest:
             f" {FORMAT_VERSION}. Update Kindred, or export with one of this version."
         )
     try:
-        counts, listed = values["counts"], values["files"]
+        counts = values["counts"]
         manifest = Manifest(
             space=space_from_dict(values),
             created_at=str(values["created_at"]),
             created_by=str(values["created_by"]),
             counts={name: int(counts[name]) for name in ("tracks", "audio", "left_out")},
             audio_rate=int(values["audio_sample_rate"]),
-            files={
-                name: Entry(bytes=entry["bytes"], sha256=entry["sha256"])
-                for name, entry in listed.items()
-            },
+            files=parse_files(values["files"], where, may_have=may_have),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged(where, MANIFEST, f"lacks a field or has a wrong one ({error})") from error
     if manifest.space.space_id != values.get("space_id"):
         raise damaged(where, MANIFEST, "has a space_id that does not belong to its settings")
-    for name, entry in manifest.files.items():
+    if missing := [name for name in NEEDED if name not in manifest.files]:
+        raise damaged(where, MANIFEST, f"does not list {', '.join(missing)}")
+    return manifest
+
+
+def parse_files(
+    listed: dict[str, Any], where: Path | str, *, may_have: Callable[[str], bool]
+) -> dict[str, Entry]:
+    """Read the list of files of a manifest without trusting it.
+
+    Raises
+    ------
+    ArtifactError
+        When it names a file that ``may_have`` does not allow, or one without size and SHA-256.
+    KeyError, TypeError, AttributeError
+        When it is no such list.
+    """
+    files = {name: Entry(entry["bytes"], entry["sha256"]) for name, entry in listed.items()}
+    for name, entry in files.items():
         if name == MANIFEST or not may_have(name):
             raise damaged(where, MANIFEST, f"lists {name!r}, which no artifact has")
         whole = type(entry.bytes) is int and entry.bytes >= 0
         if not whole or not isinstance(entry.sha256, str) or not _SHA256.fullmatch(entry.sha256):
             raise damaged(where, MANIFEST, f"has no size and SHA-256 of {name}")
-    if missing := [name for name in NEEDED if name not in manifest.files]:
-        raise damaged(where, MANIFEST, f"does not list {', '.join(missing)}")
-    return manifest
+    return files
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -186,13 +200,18 @@ def read_manifest(folder: Path) -> Manifest:
     ArtifactError
         When there is none, or as :func:`parse_manifest`.
     """
+    return parse_manifest(manifest_bytes(folder), folder)
+
+
+def manifest_bytes(folder: Path) -> bytes:
+    """The manifest of a folder, unread; raises :class:`ArtifactError` where there is none."""
     path = folder / MANIFEST
     if not path.is_file() or path.is_symlink():
         inside = sorted(found.parent for found in folder.glob(f"*/{MANIFEST}"))
         hint = f" Do you mean {inside[0]}?" if inside else f" There is no {MANIFEST} in it."
         raise ArtifactError(f"{folder} is not an artifact.{hint}")
     try:
-        return parse_manifest(path.read_bytes(), folder)
+        return path.read_bytes()
     except OSError as error:
         raise damaged(folder, MANIFEST, f"cannot be read ({error.strerror})") from error
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kindred.artifacts import layout, table
+from kindred.artifacts.kind import Listing
 from kindred.artifacts.layout import Manifest, damaged
 from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import QueryError, SpaceMismatch, TrackNotFound
@@ -163,7 +164,7 @@ class Artifact:
         ]
 
 
-def check_size(folder: Path, name: str, manifest: Manifest) -> None:
+def check_size(folder: Path, name: str, manifest: Listing) -> None:
     """Raise :class:`ArtifactError` unless a file is there, is no link, and has its listed size."""
     path, wanted = folder / name, manifest.files[name].bytes
     if path.is_symlink() or (path.exists() and not path.is_file()):

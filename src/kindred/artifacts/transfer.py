@@ -14,9 +14,10 @@ from typing import Any
 
 from kindred.artifacts import layout, s3
 from kindred.artifacts.building import building, keep_only, publish, reuse
+from kindred.artifacts.kind import Kind
 from kindred.artifacts.layout import Entry
 from kindred.artifacts.meter import Cancelled, Meter
-from kindred.artifacts.verify import Progress, verify
+from kindred.artifacts.verify import ARTIFACT, Progress
 from kindred.errors import ArtifactError
 
 _MANIFEST_LIMIT = 256 << 20
@@ -48,6 +49,7 @@ def push(
     folder: Path,
     url: str,
     *,
+    kind: Kind = ARTIFACT,
     overwrite: bool = False,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -59,6 +61,8 @@ def push(
     folder : Path
     url : str
         ``s3://BUCKET/KEY``, under which its files will lie.
+    kind : Kind
+        What the folder is.
     overwrite : bool
         Replace another artifact that is there; from then until the end there is none.
     progress : callable, optional
@@ -71,12 +75,12 @@ def push(
     ArtifactError
         When the artifact is damaged, another one is there, or S3 refuses or stops answering.
     """
-    manifest = verify(folder).manifest
+    manifest = kind.verify(folder, True)
     name, prefix = s3.split_url(url)
     bucket = s3.Bucket(name)
     own = folder / layout.MANIFEST
     entry = Entry(own.stat().st_size, layout.sha256_of(own))
-    stale = _make_way(bucket, prefix, url, folder, overwrite)
+    stale = _make_way(bucket, prefix, url, folder, kind, overwrite)
     there = bucket.list(f"{prefix}/")
     outcome = Transfer(url, str(folder), bytes=manifest.size)
     meter = Meter(manifest.size + entry.bytes, progress, cancelled)
@@ -105,14 +109,16 @@ def push(
     return outcome
 
 
-def _make_way(bucket: s3.Bucket, prefix: str, url: str, folder: Path, overwrite: bool) -> list[str]:
+def _make_way(
+    bucket: s3.Bucket, prefix: str, url: str, folder: Path, kind: Kind, overwrite: bool
+) -> list[str]:
     """Remove the manifest of another artifact, if that is wanted, and return its files."""
     key = f"{prefix}/{layout.MANIFEST}"
     text = bucket.read(key, limit=_MANIFEST_LIMIT)
     if text is None or text == (folder / layout.MANIFEST).read_bytes():
         return []
     try:
-        old = layout.parse_manifest(text, url)
+        old = kind.parse(text, url)
         made, files = f"made {old.created_at}", list(old.files)
     except ArtifactError:
         made, files = "which cannot be read", []
@@ -129,6 +135,7 @@ def pull(
     url: str,
     target: Path,
     *,
+    kind: Kind = ARTIFACT,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Transfer:
@@ -142,6 +149,8 @@ def pull(
         ``s3://BUCKET/KEY``.
     target : Path
         The artifact's folder.
+    kind : Kind
+        What the folder is.
     progress : callable, optional
         Called with (bytes done, bytes in all, name of the file).
     cancelled : callable
@@ -161,10 +170,10 @@ def pull(
             f"{url} holds no whole artifact: there is no {layout.MANIFEST}, which is sent last."
             " Correct the address, or push the artifact to its end."
         )
-    manifest = layout.parse_manifest(text, url)
+    manifest = kind.parse(text, url)
     outcome = Transfer(url, str(target), bytes=manifest.size)
     meter = Meter(manifest.size, progress, cancelled)
-    with building(target, "pulling") as work:
+    with building(target, "pulling", kind) as work:
         keep_only(work, manifest.files.keys() | {f"{file}.part" for file in manifest.files})
 
         def fetch(file: str, entry: Entry) -> bool:
@@ -182,8 +191,8 @@ def pull(
             return outcome
         keep_only(work, manifest.files)
         (work / layout.MANIFEST).write_bytes(text)
-        verify(work, checksums=False)
-        publish(work, target)
+        kind.verify(work, False)
+        publish(work, target, kind)
     outcome.moved, outcome.kept = sum(came), len(came) - sum(came)
     return outcome
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kindred.artifacts import layout
 from kindred.artifacts.index import check_index
+from kindred.artifacts.kind import Kind, Listing
 from kindred.artifacts.layout import damaged
 from kindred.artifacts.read import BLOCK, Artifact, check_size
 from kindred.errors import ArtifactError
@@ -43,7 +45,43 @@ def verify(folder: Path, *, progress: Progress | None = None, checksums: bool = 
         or not of unit length.
     """
     manifest = layout.read_manifest(folder)
-    for name in layout.names_in(folder):
+    check_files(
+        folder, manifest, names=layout.names_in(folder), progress=progress, checksums=checksums
+    )
+    for name in layout.SCHEMAS:
+        if name == layout.MANIFEST or name in manifest.files:
+            check_schema(folder, name, layout.schema_text(name))
+    artifact = Artifact.open(folder)
+    _check_tracks(artifact)
+    check_unit(folder, layout.VECTORS, artifact.vectors, artifact.track_ids)
+    check_index(folder, manifest)
+    return artifact
+
+
+#: What building and transfer must know of an artifact.
+ARTIFACT = Kind(
+    may_have=layout.may_have,
+    parse=layout.parse_manifest,
+    verify=lambda folder, checksums: verify(folder, checksums=checksums).manifest,
+)
+
+
+def check_files(
+    folder: Path,
+    manifest: Listing,
+    *,
+    names: Iterable[str],
+    progress: Progress | None = None,
+    checksums: bool = True,
+) -> None:
+    """Compare the files of a folder, ``names``, with its manifest.
+
+    Raises
+    ------
+    ArtifactError
+        Names the file that is missing, not listed, of another size, or has other bytes.
+    """
+    for name in names:
         if name not in manifest.files and name != layout.MANIFEST:
             raise ArtifactError(
                 f"{folder / name} does not belong to the artifact: {layout.MANIFEST} does not list"
@@ -62,14 +100,6 @@ def verify(folder: Path, *, progress: Progress | None = None, checksums: bool = 
             done += entry.bytes
             if progress:
                 progress(done, manifest.size, name)
-    for name in layout.SCHEMAS:
-        if name == layout.MANIFEST or name in manifest.files:
-            _check_schema(folder, name)
-    artifact = Artifact.open(folder)
-    _check_tracks(artifact)
-    _check_vectors(artifact)
-    check_index(folder, manifest)
-    return artifact
 
 
 def library_hash(rows: list[tuple[str, str]]) -> str:
@@ -80,10 +110,11 @@ def library_hash(rows: list[tuple[str, str]]) -> str:
     return digest.hexdigest()
 
 
-def _check_schema(folder: Path, name: str) -> None:
+def check_schema(folder: Path, name: str, schema_text: str) -> None:
+    """Raise :class:`ArtifactError` unless a JSON file follows its schema (draft 2020-12)."""
     from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-    schema: dict[str, Any] = layout.from_json(layout.schema_text(name), folder, name)
+    schema: dict[str, Any] = layout.from_json(schema_text, folder, name)
     for error in Draft202012Validator(schema).iter_errors(layout.read_json(folder, name)):
         where = error.json_path.removeprefix("$").lstrip(".") or "it"
         message = error.message if len(error.message) <= 200 else f"{error.message[:200]}..."
@@ -112,12 +143,13 @@ def _check_tracks(artifact: Artifact) -> None:
         raise damaged(artifact.path, layout.META, what)
 
 
-def _check_vectors(artifact: Artifact) -> None:
-    for start in range(0, len(artifact.track_ids), BLOCK):
-        lengths = np.linalg.norm(artifact.vectors[start : start + BLOCK].astype(np.float64), axis=1)
+def check_unit(folder: Path, name: str, vectors: NDArray[np.float32], ids: Sequence[str]) -> None:
+    """Raise :class:`ArtifactError` unless all rows of a file are finite and of length 1."""
+    for start in range(0, len(ids), BLOCK):
+        lengths = np.linalg.norm(vectors[start : start + BLOCK].astype(np.float64), axis=1)
         bad = np.flatnonzero(~(np.abs(lengths - 1) < layout.UNIT))  # NaN is bad as well
         if len(bad):
             row = start + int(bad[0])
             what = f"has a vector of length {lengths[bad[0]]:.6g} in row {row}"
-            what += f" ({artifact.track_ids[row]}), where all are finite and of length 1"
-            raise damaged(artifact.path, layout.VECTORS, what)
+            what += f" ({ids[row]}), where all are finite and of length 1"
+            raise damaged(folder, name, what)

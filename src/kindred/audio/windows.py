@@ -5,7 +5,8 @@ same windows. A last window that is not full is completed by repeating what it h
 when it holds less than a tenth of a window and is not the only one, because a second of music
 repeated ten times says more about the cut than about the track.
 
-:func:`spread_windows` keeps a fixed number of those windows, evenly spaced over the track.
+:func:`spread_windows` keeps a fixed number of those windows, evenly spaced over the track, and
+:func:`placed_windows` says where they start.
 """
 
 from __future__ import annotations
@@ -97,17 +98,31 @@ def spread_windows(
     ValueError
         When ``window``, ``hop`` or ``count`` is not positive.
     """
+    return placed_windows(blocks, window=window, hop=hop, count=count)[1]
+
+
+def placed_windows(
+    blocks: Iterable[NDArray[np.float32]], *, window: int, hop: int, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The windows of :func:`spread_windows`, and before them the sample where each starts.
+
+    Returns
+    -------
+    int64 [n], float32 [n, window]
+    """
     if count < 1:
         raise ValueError(f"count must be positive, got {count}")
-    kept: list[NDArray[np.float32]] = []
+    kept: list[tuple[int, NDArray[np.float32]]] = []
     stride = 1
     for index, windows in enumerate(iter_windows(blocks, window=window, hop=hop, batch=1)):
         if index % stride:
             continue
-        kept.append(windows[0])
+        kept.append((index * hop, windows[0]))
         if len(kept) > 4 * count:
             kept, stride = kept[::2], 2 * stride
     if len(kept) > count:
         # The middles of `count` equal shares, so that neither end of the track weighs more.
         kept = [kept[(2 * share + 1) * len(kept) // (2 * count)] for share in range(count)]
-    return np.stack(kept) if kept else np.zeros((0, window), np.float32)
+    if not kept:
+        return np.zeros(0, np.int64), np.zeros((0, window), np.float32)
+    return np.array([start for start, _ in kept]), np.stack([each for _, each in kept])

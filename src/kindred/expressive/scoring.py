@@ -17,15 +17,11 @@ Floats = NDArray[np.float32]
 
 
 class Scorer(Protocol):
-    """Says how alike clips are in each aspect.
+    """Says how alike clips are in each aspect."""
 
-    Attributes
-    ----------
-    name : str
-        In tables and files, e.g. ``"cosine"``.
-    """
-
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called in tables and files, e.g. ``"cosine"``."""
 
     def represent(self, features: Floats) -> Floats:
         """What is kept of clips: [n, segments, layers, dims] -> float32 [n, ...]."""

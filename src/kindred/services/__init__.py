@@ -26,6 +26,7 @@ from kindred.maps.options import MapOptions
 from kindred.search.query import Clip, Search, SimilarQuery, SimilarResult
 from kindred.services.audits import Audits
 from kindred.services.evaluations import Evaluations, Options
+from kindred.services.expressive import Expressive
 from kindred.services.maps import Maps
 from kindred.services.stores import Stores
 from kindred.storage.backend import StorageBackend
@@ -49,6 +50,8 @@ class ActiveEncoder:
     command: str = ""
     replaces: str = ""
     """The encoder that was asked for and cannot be used."""
+    fetch: str = ""
+    """The encoder whose weights, once fetched, would change that."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class ModelState:
     active: bool
     covered: int
     total: int
+    needs_weights: bool
 
 
 class Services:
@@ -99,6 +103,7 @@ class Services:
             lambda name: self.encoder(name).space,
             self.embedded_encoders,
         )
+        self.expressive = Expressive(settings, self.storage)
         self.jobs = Jobs(
             self.storage,
             settings.library,
@@ -114,6 +119,8 @@ class Services:
                 "evaluate": self._evaluate_job,
                 "map": self._map_job,
                 "audit": self._audit_job,
+                "expressive": self._expressive_job,
+                "analyse": self._analyse_job,
             },
         )
         self._encoders: dict[str, Encoder] = {}
@@ -144,21 +151,26 @@ class Services:
             wanted, reason = chosen, "chosen for this library"
         else:
             wanted, reason = self.settings.encoder, "the default, needs no download"
-        titles = {info.name: info.title for info in registry.available()}
+        infos = {info.name: info for info in registry.available()}
+        titles = {name: info.title for name, info in infos.items()}
         status = registry.encoder_status(wanted, self.settings)
         if status.ready:
             notice, command = "", ""
             if wanted == "descriptors":
                 clap = registry.encoder_status("clap", self.settings)
                 notice, command = ("", "") if clap.ready else (clap.notice, clap.command)
-            return ActiveEncoder(wanted, titles[wanted], reason, notice, command)
+            fetch = "clap" if notice else ""
+            return ActiveEncoder(wanted, titles[wanted], reason, notice, command, fetch=fetch)
+        weights = infos[wanted].needs_weights
+        why = "whose weights are missing" if weights else "which is not ready"
         return ActiveEncoder(
             "descriptors",
             titles["descriptors"],
-            f"in place of {titles[wanted]}, whose weights are missing",
+            f"in place of {titles[wanted]}, {why}",
             status.notice,
             status.command,
             replaces=wanted,
+            fetch=wanted if weights else "",
         )
 
     def models(self) -> list[ModelState]:
@@ -185,6 +197,7 @@ class Services:
                     active=info.name == active,
                     covered=self.coverage(info.name)[0] if status.ready else 0,
                     total=total,
+                    needs_weights=info.needs_weights,
                 )
             )
         return states
@@ -248,6 +261,8 @@ class Services:
         """
         name = name or self.active_encoder().name
         with self._lock:
+            if name == "expressive" and not self.expressive.is_current(self._encoders.get(name)):
+                self._encoders.pop(name, None)  # another retriever was released, or none is
             if name not in self._encoders:
                 self._encoders[name] = registry.load_encoder(name, self.settings)
             return self._encoders[name]
@@ -640,6 +655,22 @@ class Services:
         if made is None:
             return {"cancelled": True}
         return {"map_id": made.map_id, "sentence": "; ".join(made.lines())}
+
+    def _expressive_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+        run_id = params["run_id"]
+        made = self.expressive.go_on(run_id, progress=control.progress, cancelled=control.cancelled)
+        if not made:
+            return {"cancelled": True}
+        return {"run_id": run_id, "sentence": self.expressive.run(run_id).title}
+
+    def _analyse_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
+        clips = self.expressive.analyse(
+            params["run_id"], progress=control.progress, cancelled=control.cancelled
+        )
+        sentence = f"{len(clips.places)} tracks, {len(clips)} clips of 12 s"
+        if clips.unread:
+            sentence += f"; {len(clips.unread)} could not be read"
+        return {"cancelled": control.cancelled(), "sentence": sentence}
 
     def _audit_job(self, params: dict[str, Any], control: JobControl) -> dict[str, Any]:
         found = self.audits.draw(

@@ -25,10 +25,10 @@ from kindred.audit.study import Design, Study
 from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import AuditError
 from kindred.services.evaluations import system_name
-from kindred.services.work import Progress, within
 from kindred.storage import rows
 from kindred.storage.backend import StorageBackend
 from kindred.storage.records import Document, Hit
+from kindred.work import Progress, within
 
 if TYPE_CHECKING:
     from kindred.audit.analysis.results import Results

@@ -24,9 +24,9 @@ import kindred
 from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import QueryError
 from kindred.library.measures import FIELDS
-from kindred.services.work import Progress, new_id
 from kindred.storage.backend import StorageBackend
 from kindred.storage.records import Document, TrackVectors
+from kindred.work import Progress, new_id
 
 if TYPE_CHECKING:
     from kindred.evaluation.compare import Comparison

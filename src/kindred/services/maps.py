@@ -28,8 +28,8 @@ from kindred.services.map_views import (
     tracks_at,
     values,
 )
-from kindred.services.work import Progress, new_id, within
 from kindred.storage.backend import StorageBackend
+from kindred.work import Progress, new_id, within
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kindred.config import Settings
 from kindred.errors import ConfigError, KindredError
-from kindred.services.work import Progress
 from kindred.storage.backend import LibraryStore, StorageBackend
 from kindred.storage.check import Check, check_store
 from kindred.storage.factory import is_configured, local_side, open_store
 from kindred.storage.local import LocalBackend
+from kindred.work import Progress
 
 if TYPE_CHECKING:
     from kindred.storage.replicate import Conflict, Drift, Plan, Report, SameAnswers, Verification

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast, get_args
 
 import streamlit as st
@@ -33,6 +33,15 @@ _MOUNT = st.components.v2.component(
     css=static_text("wave.css", "cards.css"),
     js=static_text("parts.js", "cards.js"),
 )
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A value of a track in one respect: ``share`` in [0, 1] is drawn, ``note`` said beside it."""
+
+    name: str
+    share: float
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +73,10 @@ class CardItem:
         Whether the track is a right answer, drawn as a mark that is readable without colour.
     note : str
         What more is to be said of it here; stands beside the mark.
+    at : float
+        Where playing begins, as a share of the track.
+    bars : sequence of Bar
+        Drawn one below the other, in this order.
     """
 
     track_id: str
@@ -84,6 +97,8 @@ class CardItem:
     rank: int | None = None
     verdict: Verdict = ""
     note: str = ""
+    at: float = 0.0
+    bars: Sequence[Bar] = ()
 
     @property
     def subtitle(self) -> str:
@@ -122,6 +137,8 @@ class CardItem:
             "rank": self.rank,
             "verdict": self.verdict,
             "note": self.note,
+            "at": self.at,
+            "bars": [asdict(bar) for bar in self.bars],
         }
 
 

@@ -67,13 +67,14 @@ def _model(services: Services, active: ActiveEncoder) -> None:
             st.info(active.notice, icon=":material/download:")
             if active.command:
                 st.code(active.command, language="bash")
-            job_button(
-                services,
-                "fetch-model",
-                {"name": active.replaces or "clap"},
-                label=f"Fetch {active.replaces.upper() or 'CLAP'} now",
-                then="pages/models.py",
-            )
+            if active.fetch:
+                job_button(
+                    services,
+                    "fetch-model",
+                    {"name": active.fetch},
+                    label=f"Fetch {active.fetch.upper()} now",
+                    then="pages/models.py",
+                )
 
 
 def order(track: CardItem) -> None:

@@ -1,7 +1,7 @@
 """Who reaches pages and audio, decided before anything answers.
 
 ============================  =====================================================================
-listening on                  pages, ``/audio``, ``/thumbnail``
+listening on                  pages, ``/audio``, ``/clips``, ``/thumbnail``
 ============================  =====================================================================
 localhost, without OIDC       open: one person, on their own machine
 beyond, with an access key    open to a browser that has signed in with the key
@@ -36,7 +36,7 @@ COOKIE = "kindred_session"
 _DAYS_30 = 30 * 24 * 3600
 #: Answer for themselves who may come in.
 _OPEN = ("/listen/", "/api/")
-_MEDIA = ("/audio", "/thumbnail")
+_MEDIA = ("/audio", "/clips", "/thumbnail")
 _MAX_FORM = 4_096
 _WRONG_KEY_SECONDS = 0.5
 

@@ -24,6 +24,8 @@ _TITLES = {
     "evaluate": "Evaluating",
     "map": "Building a map",
     "audit": "Preparing an audit",
+    "expressive": "Training an expressive model",
+    "analyse": "Listening for expressive similarity",
 }
 
 

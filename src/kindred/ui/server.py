@@ -51,7 +51,7 @@ def create_app(services: Services, *, host: str = "127.0.0.1") -> Any:
     from streamlit.runtime.pages_manager import PagesManager
 
     from kindred.api.access import Access
-    from kindred.api.app import audio_route, create_api, thumbnail_route
+    from kindred.api.app import audio_route, clip_route, create_api, thumbnail_route
     from kindred.api.listening.serving import Lazily
     from kindred.ui import context
     from kindred.ui.gate import Gate, has_oidc, is_member, mode_of
@@ -76,6 +76,7 @@ def create_app(services: Services, *, host: str = "127.0.0.1") -> Any:
             Mount("/api", create_api(services, Access.at(host, key))),
             audio_route(services),
             thumbnail_route(services),
+            clip_route(services),
             Mount("/listen", Lazily(lambda: services.audits.sittings)),
         ],
         middleware=[

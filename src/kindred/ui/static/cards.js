@@ -72,7 +72,7 @@ class Card {
     const verdict = this.verdict(item.verdict, item.note);
     const body = kind === "query"
       ? [make("div", { class: "beside" }, words, verdict, chips, line, this.buttons(item, name))]
-      : [verdict, head, line, chips.childElementCount ? chips : null, this.why(item.reasons), this.buttons(item, name)];
+      : [verdict, head, line, chips.childElementCount ? chips : null, this.why(item.reasons), this.bars(item.bars), this.buttons(item, name)];
     if (kind === "query") body.unshift(cover);
 
     this.element = make("li", { class: "item" },
@@ -116,6 +116,15 @@ class Card {
     bar.setAttribute("role", "img");
     bar.setAttribute("aria-label", `Why it is near: ${sentence.join(", ")}`);
     return make("div", { class: "why" }, bar, legend);
+  }
+
+  bars(rows) {
+    if (!rows?.length) return null;
+    return make("ul", { class: "bars" }, ...rows.map(({ name, share, note }) => {
+      const bar = make("span", { class: "meter", "aria-hidden": "true" }, make("span", {}));
+      bar.firstChild.style.width = `${clamp(share, 0, 1) * 100}%`;
+      return make("li", {}, make("span", { class: "what" }, name), bar, make("span", { class: "said" }, note));
+    }));
   }
 
   buttons(item, name) {
@@ -213,7 +222,7 @@ class Deck {
   /** Dispatched inside the click itself: phones only allow sound from a gesture. */
   start(item, at = null) {
     const queue = this.items.filter((other) => other.playable).map(trackOf);
-    send("kindred:play", { ...trackOf(item), queue, at });
+    send("kindred:play", { ...trackOf(item), queue, at: at ?? (item.at || null) });
   }
 
   seek(item, fraction) {
