@@ -12,7 +12,7 @@
       evaluation/             gates.json, thresholds.json, ranking.json, report.md
       manifest.json           bytes and SHA-256 of every file of these folders; written last
 
-Two times are held: in the manifest, and in the evaluation, when thresholds were frozen. All else has
+Two times are held, in the manifest and, of freezing thresholds, in the evaluation. All else has
 the same bytes when the same run is made again. What a run keeps beside the four folders does not
 belong to the bundle. A bundle is built, replaced, sent and fetched by the code of
 :mod:`kindred.artifacts`, which is told what it is by :data:`BUNDLE`.

@@ -140,12 +140,16 @@ class Sweeps:
         with itself, over the score's range between pairs of works (5th to 95th percentile).
     controls : float64 [aspects]
         The same for transpositions and textures.
+    turned : float64 [aspects, aspects]
+        Of a base's clips x, at least two levels away in b alone (any other in timbre), and y, so in
+        a alone: how often x comes before y by the weight on a, and after it by the weight on b.
     bases : int
     """
 
     falls: Values
     moves: Values
     controls: Values
+    turned: Values
     bases: int
 
 
@@ -169,6 +173,7 @@ def sweeps(scorer: Scorer, clips: Sequence[Clip], kept: Floats, ranges: Values) 
             varied[clip.base].append(clip)
     falls: list[list[float]] = [[] for _ in ASPECTS]
     moved: dict[tuple[str, int], list[float]] = defaultdict(list)
+    turns: dict[tuple[int, int], list[float]] = defaultdict(list)
     for base, of in sorted(varied.items()):
         at = row[base]
         rows = [at, *(row[clip.clip_id] for clip in of)]
@@ -177,6 +182,18 @@ def sweeps(scorer: Scorer, clips: Sequence[Clip], kept: Floats, ranges: Values) 
         for clip, drop in zip(of, drops.T, strict=True):
             for aspect in range(len(ASPECTS)):
                 moved[clip.varies if clip.varies in KEYS else "", aspect].append(drop[aspect])
+        apart = distances(level_table([clips[at]]), level_table(of))[:, 0]
+        far = [
+            1
+            + np.flatnonzero(
+                [clip.varies == key and apart[a][i] >= _far(a) for i, clip in enumerate(of)]
+            )
+            for a, key in enumerate(KEYS)
+        ]
+        for a, b in combinations(range(len(ASPECTS)), 2):
+            x, y = np.meshgrid(far[b], far[a])
+            right = (scores[a, x] > scores[a, y]) & (scores[b, y] > scores[b, x])
+            turns[a, b] += right.ravel().tolist()
         for aspect, key in enumerate(KEYS):
             mine = np.array([clip.varies == key for clip in of])
             if not mine.any() or mine.all():
@@ -188,11 +205,15 @@ def sweeps(scorer: Scorer, clips: Sequence[Clip], kept: Floats, ranges: Values) 
                 np.append(scores[aspect, 1:][mine], np.median(scores[aspect, 1:][~mine])),
             )
     means = {key: float(np.mean(values)) for key, values in moved.items()}
+    turned = np.full((len(ASPECTS), len(ASPECTS)), np.nan)
+    for (a, b), values in turns.items():
+        turned[a, b] = turned[b, a] = np.mean(values) if values else np.nan
     columns = range(len(ASPECTS))
     return Sweeps(
         falls=np.array([np.mean(values) if values else np.nan for values in falls]),
         moves=np.array([[means.get((key, b), np.nan) for b in columns] for key in KEYS]),
         controls=np.array([means.get(("", b), np.nan) for b in columns]),
+        turned=turned,
         bases=len(varied),
     )
 

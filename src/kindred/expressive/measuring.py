@@ -179,8 +179,7 @@ def measure(
     for test, of in rankings.items():
         numbers[f"ranking-{test}"] = _ranking(judged, of, released, draws)
     numbers["faithfulness"] = _faithfulness(scores, judged.of(at))
-    numbers["weights"] = _weights(scores, judged.of(at))
-    numbers["inputs"] = _inputs(judged, scorer, split, scores, at)
+    numbers |= _moved(judged, scorer, split, scores, at)
     numbers["placebos"] = _placebos(judged, scorer, at)
     numbers["invariance"] = _invariance(judged, scorer, split, at)
     numbers["shortcuts"] = _shortcuts(judged, at)
@@ -256,40 +255,45 @@ def _faithfulness(scores: Floats, clips: Sequence[Clip]) -> dict[str, Any]:
     }
 
 
-def _weights(scores: Floats, clips: Sequence[Clip]) -> dict[str, Any]:
-    found = checks.counterfactual_weights(scores, clips)
-    known = ~np.isnan(found.triples)
-    if not known.any():
-        return {"share": None}
-    return {
-        "share": float(found.triples[known].mean()),
-        "worst": float(found.triples[known].min()),
-        "groups": float(found.groups[known].mean()),
-        "matrix": found.triples.tolist(),
-        "groups_matrix": found.groups.tolist(),
+def _moved(judged: Judged, scorer: Scorer, split: str, scores: Floats, at: Rows) -> Numbers:
+    """What moving weights, and re-rendering one thing alone, does: "weights" and "inputs"."""
+    across = checks.counterfactual_weights(scores, judged.of(at))
+    known = ~np.isnan(across.triples)
+    weights = {
+        "share": None,
+        "across": float(across.groups[known].mean()) if known.any() else None,
+        "across_triples": float(across.triples[known].mean()) if known.any() else None,
+        "across_matrix": across.groups.tolist(),
     }
-
-
-def _inputs(judged: Judged, scorer: Scorer, split: str, scores: Floats, at: Rows) -> dict[str, Any]:
+    inputs: dict[str, Any] = {"falls": None, "moves": None, "controls": None}
     rows = judged.rows("sweep", split)
     if not len(rows):
-        return {"falls": None, "moves": None, "controls": None}
+        return {"weights": weights, "inputs": inputs}
     bases = {clip.base for clip in judged.of(rows)}
     more = [i for i, clip in enumerate(judged.clips) if clip.clip_id in bases]
     rows = np.union1d(rows, np.array(more, np.intp))
     ranges = checks.score_ranges(scores, judged.of(at))
     found = checks.sweeps(scorer, judged.of(rows), judged.seen(scorer, rows), ranges)
-    others = np.where(np.eye(len(KEYS), dtype=bool), 0, found.moves).sum(axis=0) / (len(KEYS) - 1)
-    return {
+    turned = found.turned[~np.isnan(found.turned)]
+    if len(turned):
+        weights |= {
+            "share": float(turned.mean()),
+            "worst": float(turned.min()),
+            "matrix": found.turned.tolist(),
+        }
+    diagonal = np.eye(len(KEYS), dtype=bool)
+    others = np.where(diagonal, 0, found.moves).sum(axis=0) / (len(KEYS) - 1)
+    inputs = {
         "falls": float(found.falls.min()),
         "moves": float(others.max()),
         "controls": float(found.controls.max()),
-        "worst_move": float(np.where(np.eye(len(KEYS), dtype=bool), 0, found.moves).max()),
+        "worst_move": float(np.where(diagonal, 0, found.moves).max()),
         "falls_of": dict(zip(KEYS, found.falls.tolist(), strict=True)),
         "controls_of": dict(zip(KEYS, found.controls.tolist(), strict=True)),
         "matrix": found.moves.tolist(),
         "bases": found.bases,
     }
+    return {"weights": weights, "inputs": inputs}
 
 
 def _placebos(judged: Judged, scorer: Scorer, at: Rows) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def _aspect(services: Services, aspect: Aspect, clips: Sequence[Clip]) -> None:
         f" heard as {aspect.proxy} ({aspect.proxy_unit})."
     )
     rows = {clip.level(aspect.key): clip for clip in clips if clip.varies in ("", aspect.key)}
-    named = [(words.level(aspect, rows[n]), rows[n]) for n in range(LEVELS) if n in rows]
+    named = [(words.named_level(aspect, rows[n]), rows[n]) for n in range(LEVELS) if n in rows]
     _row(services, aspect.key, named)
 
 
@@ -69,8 +69,13 @@ def _controls(clips: Sequence[Clip], name: str) -> list[tuple[str, Clip]]:
     """Clips of a control in the order of its value, the base among them."""
     found = [clip for clip in clips if clip.varies in ("", name)]
     found.sort(key=lambda clip: float(getattr(clip.recipe, name)))
-    form = "{:+g} semitones" if name == "transpose" else "{:.0%} of the parts"
-    return [(form.format(getattr(clip.recipe, name)), clip) for clip in found]
+    if name == "transpose":
+        return [(_semitones(clip.recipe.transpose), clip) for clip in found]
+    return [(f"{clip.recipe.texture:.0%} of the parts", clip) for clip in found]
+
+
+def _semitones(count: int) -> str:
+    return f"{count:+d} semitones".replace("-", "−") if count else "as written"
 
 
 def _row(services: Services, name: str, clips: Sequence[tuple[str, Clip]]) -> None:

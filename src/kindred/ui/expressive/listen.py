@@ -219,15 +219,12 @@ def _weights() -> list[float]:
 
 def _column(run: Run, name: str, answers: Answers) -> None:
     """What one scorer answers."""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"#### {words.SYSTEMS[name]}", width="content")
-        if name in words.LEARNED:
-            word, icon, colour = words.standing(run)
-            if run.released and name == "oracle":
-                word, icon, colour = "teacher, not released", ":material/school:", "gray"
-            st.badge(word, icon=icon, color=colour)  # type: ignore[arg-type]
-        else:
-            st.badge("baseline", color="gray")
+    word, icon, colour = "baseline", "", "gray"
+    if name in words.LEARNED:
+        word, icon, colour = words.standing(run)
+    if run.released and name == "oracle":
+        word, icon, colour = "teacher, not released", ":material/school:", "gray"
+    st.markdown(f"#### {words.SYSTEMS[name]} :{colour}-badge[{icon} {word}]")
     st.caption(ANSWERING[name])
     if not answers.found:
         st.info("There is nothing else to compare it with.", icon=":material/search_off:")

@@ -23,7 +23,11 @@ _SOURCES = {
 }
 #: Seeds, epochs and minutes on two cores, of each size, where no run tells.
 _USUAL = {"full": (5, 60, 30), "small": (2, 30, 4), "tiny": (2, 12, 1)}
-_KINDS = {"oracle": "Oracle", "distilled": "Retriever, distilled", "projection": "from labels"}
+_KINDS = {
+    "oracle": "Oracle",
+    "distilled": "Retriever, distilled",
+    "projection": "Retriever, from labels",
+}
 
 
 def training(services: Services, run: Run | None, runs: list[Run]) -> None:

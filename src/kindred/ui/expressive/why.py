@@ -94,12 +94,14 @@ def said(system: str, rank: int, answer: Answer, weights: Sequence[float]) -> st
         text += ", of what counts."
     if answer.grades:
         same = [weighed[key] for key in weighed if answer.grades[key] == 3]
-        apart = [weighed[key] for key in weighed if answer.grades[key] == 0]
+        apart = [weighed[key] for key in weighed if answer.grades[key] == 0 and key != "timbre"]
         parts = []
         if same:
             parts.append(f"{words.joined(same)} {'are' if len(same) > 1 else 'is'} the same")
         if apart:
             parts.append(f"{words.joined(apart)} {'are' if len(apart) > 1 else 'is'} far off")
+        if "timbre" in weighed and answer.grades["timbre"] == 0:
+            parts.append("the instrument is another")
         text += f" In truth {'; '.join(parts) or 'all that counts is near, and nothing the same'}."
     return text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from kindred.expressive.aspects import ASPECTS, Aspect
@@ -73,8 +74,13 @@ def level(aspect: Aspect, clip: Clip) -> str:
 
 
 def levels(clip: Clip) -> list[str]:
-    """A clip's levels, such as "rubato 0.3"."""
-    return [f"{_SHORT.get(aspect.key, '')} {level(aspect, clip)}".strip() for aspect in ASPECTS]
+    """A clip's levels in words, aspect by aspect."""
+    return [named_level(aspect, clip) for aspect in ASPECTS]
+
+
+def named_level(aspect: Aspect, clip: Clip) -> str:
+    """A clip's level of an aspect with what it is of, such as "rubato 0.3"."""
+    return f"{_SHORT.get(aspect.key, '')} {level(aspect, clip)}".strip()
 
 
 def off(aspect: Aspect, grade: int) -> str:
@@ -94,6 +100,7 @@ def take(clip: Clip) -> str:
     return f"{taken}, part {clip.recipe.excerpt + 1}"
 
 
+@lru_cache(maxsize=1)
 def _titles() -> dict[str, tuple[str, str]]:
     return {work.work: (work.title, work.composer) for work in works()}
 
