@@ -20,29 +20,25 @@ VIEWS = {"listen": "Listen", "gates": "Gates", "train": "Train", "aspects": "Asp
 
 def choose(runs: list[Run]) -> Run:
     """Which run is looked at; it is in the address, and one that was just begun is chosen."""
-    by_id, state = {run.run_id: run for run in runs}, st.session_state
+    by_id, titles = {run.run_id: run for run in runs}, words.titles(runs)
     newest, named = max(by_id), st.query_params.get("run", "")
-    if "expressive_newest" not in state:
-        whole = [run.run_id for run in runs if run.is_whole]
-        state["expressive_run"] = named if named in by_id else (whole or [newest])[0]
-        if named and named not in by_id:
-            st.warning(
-                f"This link names a run that is not here ({plain_text(named)}). It may have been"
-                " deleted.",
-                icon=":material/link_off:",
-            )
-    elif newest > state["expressive_newest"]:
-        state["expressive_run"] = newest
-    state["expressive_newest"] = newest
-    if state.get("expressive_run") not in by_id:
-        state.pop("expressive_run", None)
-    titles = words.titles(runs)
+    if st.session_state.get("expressive_newest", newest) < newest:
+        named = newest
+    elif named and named not in by_id:
+        st.warning(
+            f"This link names a run that is not here ({plain_text(named)}). It may have been"
+            " deleted.",
+            icon=":material/link_off:",
+        )
+    st.session_state["expressive_newest"] = newest
+    if named not in by_id:
+        named = next((run.run_id for run in runs if run.is_whole), newest)
+    # It has no key: with one, a title that changed would be shown as it was.
     run_id = st.selectbox(
         "Run",
         list(titles),
+        index=list(titles).index(named),
         format_func=titles.__getitem__,
-        key="expressive_run",
-        persist_state="session",
         label_visibility="collapsed",
     )
     if st.query_params.get("run") != run_id:
@@ -122,7 +118,8 @@ def page() -> None:
         "Learned similarity of how music is played: pick a clip, move the sliders, and hear the"
         " ranking change.",
     )
-    show_jobs(services, "expressive", only_open=True)
+    if role(services.settings) == "organiser":  # a job can be stopped by who sees it
+        show_jobs(services, "expressive", only_open=True)
     if damaged := services.expressive.damaged():
         st.warning(
             f"{len(damaged)} runs cannot be read: {plain_text(', '.join(damaged))}. Remove their"

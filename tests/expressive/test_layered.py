@@ -9,6 +9,7 @@ from kindred.expressive import layered
 from kindred.expressive.layered import DIMS, LAYERS, MOST_SHIFT, NAMES, SEGMENTS, describe
 from kindred.expressive.onsets import HOP, analyse
 from kindred.expressive.scoring import Floats
+from kindred.expressive.swells import PERIODS
 from tests.embeddings import sounds
 from tests.expressive.playing import SAMPLES, steady, swaying, tones
 
@@ -158,3 +159,17 @@ def test_clips_of_another_length_are_refused(shape: tuple[int, ...]) -> None:
         describe(np.zeros(shape, np.float32))
     with pytest.raises(ValueError, match="at least"):
         analyse(np.zeros(100, np.float32))
+
+
+@pytest.mark.parametrize(("depth", "period"), [(0, 4), (3, 4), (6, 4), (6, 2.5)])
+def test_a_swell_is_a_wave_of_the_peaks_of_notes(depth: float, period: float) -> None:
+    time = np.arange(SAMPLES) / RATE
+    played = tones(steady(5)) * 10 ** (depth * np.sin(2 * np.pi * time / period) / 20)
+    found = describe(played.astype(np.float32))
+    greatest = value(found, "swell", "greatest wave of peaks of notes")
+    assert np.ptp(greatest) == 0  # of the whole clip
+    assert greatest[0] == pytest.approx(depth, abs=0.6)
+    if depth:
+        names = [name for name in NAMES["swell"] if name.startswith("wave") and "peaks" in name]
+        waves = [value(found, "swell", name)[0] for name in names]
+        assert names[int(np.argmax(waves))] == names[abs(PERIODS - period).argmin()]

@@ -78,6 +78,12 @@ def labels(app: AppTest) -> list[str]:
     return [item.label for item in app.button]
 
 
+def chosen(app: AppTest) -> Any:
+    """The list of runs."""
+    [box] = [item for item in app.selectbox if item.label == "Run"]
+    return box
+
+
 def shown(app: AppTest) -> dict[str, list[dict[str, Any]]]:
     """What the cards of each list are told, by the list's name."""
     found = [json.loads(item.proto.json) for item in app.get("bidi_component")]
@@ -119,7 +125,7 @@ def test_a_run_is_begun_with_what_was_chosen(
     assert asked == [newest.run_id] != [run.run_id]
     assert (newest.record.options.size, newest.record.options.seeds) == ("tiny", 3)
     assert newest.record.options.epochs == 12
-    assert app.selectbox(key="expressive_run").value == newest.run_id
+    assert chosen(app).value == newest.run_id
 
 
 def test_folders_that_are_not_there_start_nothing(services: Services, run: Run) -> None:
@@ -263,6 +269,7 @@ def test_a_run_that_passed_is_released_and_withdrawn(
     app = fine(press(app, "Release"))
     assert "The retriever is released" in words(app)
     assert services.expressive.run(run.run_id).released
+    assert chosen(app).options[0].endswith(f"released · {run.run_id[-4:]}")
     app = fine(press(app, "Withdraw"))
     assert services.expressive.released() is None
     assert "passed, not released" in words(app)
@@ -336,13 +343,17 @@ def test_clips_without_their_sound_are_said(run: Run, home: Path) -> None:
 def test_who_is_no_organiser_listens_and_changes_nothing(
     services: Services, run: Run, music: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    time = "2026-01-01T00:00:00.000+00:00"
+    services.storage.put_job(
+        JobRecord("j", "expressive", "failed", {}, created_at=time, updated_at=time)
+    )
     monkeypatch.setenv("KINDRED_ORGANISERS", "organiser@example.org")
     monkeypatch.setattr(roles, "has_oidc", lambda: True)
     monkeypatch.setattr(st, "user", User(is_logged_in=True, email="listener@example.org"))
     assert "Query" in shown(page())
     assert "Listen to the library" not in labels(own())
     offered = {label for view in ("gates", "train") for label in labels(page(view=view))}
-    assert not offered & {"Release", "Withdraw", "Train", "Delete it"}
+    assert not offered & {"Release", "Withdraw", "Train", "Delete it", "Resume"}
 
 
 # -- aspects, deletion, alone --------------------------------------------------------------------
@@ -360,7 +371,8 @@ def test_every_aspect_is_heard_at_every_level(run: Run) -> None:
 def test_a_run_is_deleted(services: Services, run: Run) -> None:
     app = press(page(view="train"), "Delete it")
     assert services.expressive.runs() == []
-    assert "There is no run yet" in words(app)
+    assert "There is no run yet" in words(fine(app))
+    assert "not here" not in words(app)
 
 
 def test_a_deep_link_may_draw_the_page_without_app_py(run: Run) -> None:

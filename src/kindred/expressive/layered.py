@@ -19,6 +19,9 @@ The layers:
 ``level``
     Of one second around the segment's middle against the clip's: energy, percentiles, bands, peaks
     of notes; and its slope.
+``swell``
+    How far loudness swells over phrases, of the whole clip and so the same for every segment; see
+    :mod:`kindred.expressive.swells`.
 ``articulation``
     What the level does from an onset to the next: dip, share held, slope; silence; steps of level.
 ``timbre``
@@ -36,11 +39,12 @@ from numpy.typing import NDArray
 
 from kindred.embeddings.features import timbre
 from kindred.embeddings.features.spectrum import FREQUENCIES, SAMPLE_RATE, Spectrum
+from kindred.expressive import swells
 from kindred.expressive.clips import SECONDS
 from kindred.expressive.onsets import FRAME_RATE, Floats, Frames, analyse
 
 #: Raised whenever a number changes.
-REVISION = 1
+REVISION = 2
 #: Samples of a clip.
 SAMPLES = round(SECONDS * SAMPLE_RATE)
 #: Frames of a segment, from one to the next, and of the second around its middle.
@@ -81,6 +85,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         *(f"band from {low} Hz" for low in LEVEL_EDGES[:-1]),
         *("slope over 3 s", "deviation over 3 s", "centroid"),
     ),
+    "swell": swells.NAMES,
     "articulation": (
         *("median dip", "mean dip", "median held", "mean held", "median slope"),
         *("share 20 dB down", "share 30 dB down"),
@@ -128,6 +133,7 @@ def describe(clip: Floats) -> Floats:
         "onsets": _onsets(frames, window),
         "pulse": pulse,
         "level": _level(frames, columns, window),
+        "swell": np.tile(swells.swells(frames), (SEGMENTS, 1)),
         "articulation": _articulation(frames, window),
         "timbre": _timbre(columns, window[:, ::2] // 2),
         "shape": _shape(columns, window[:, ::2] // 2),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kindred.config import Settings
 from kindred.embeddings.encoder import Encoder
-from kindred.errors import ExpressiveError, TrackNotFound
+from kindred.errors import ExpressiveError, GateRefused, TrackNotFound
 from kindred.expressive import bundle, release
 from kindred.expressive.aspects import ASPECTS, KEYS
 from kindred.expressive.clips import TESTS, Clip
@@ -276,6 +276,8 @@ class Expressive:
             When there is no whole run, a file of it is damaged, or something else is in the folder.
         """
         run = self.run(run_id)
+        if not run.is_whole:
+            raise ExpressiveError(_not_whole(run.run_id))
         bundle.export(self._folder(run.run_id), target, progress=progress)
         return sum(path.is_file() for path in target.rglob("*"))
 
@@ -308,6 +310,8 @@ class Expressive:
             When it has not passed its gates.
         """
         run = self.run(run_id)
+        if not run.is_whole:
+            raise GateRefused(_not_whole(run.run_id))
         release.release(self._folder(run.run_id), self.home)
         return run.run_id
 
@@ -372,7 +376,7 @@ class Expressive:
         key = (run_id, test)
         if key not in self._benches:
             if not self.run(run_id).is_whole:
-                raise ExpressiveError(f"Run {run_id} is not whole yet: go on with it first.")
+                raise ExpressiveError(_not_whole(run_id))
             [(set_, split)] = [(each, of) for name, each, of in TESTS if name == test]
             clips = [
                 clip for clip in self._labelled(run_id) if (clip.set, clip.split) == (set_, split)
@@ -584,6 +588,13 @@ class Expressive:
     def moments(self, run_id: str) -> tuple[float, ...]:
         """The middle of each segment of a clip, in seconds from its beginning."""
         return tuple((first + last) / 2 for first, last in self.source(run_id).spans)
+
+
+def _not_whole(run_id: str) -> str:
+    return (
+        f"Run {run_id} was not judged yet. Go on with it: `kindred expressive train --resume"
+        f" {run_id}`."
+    )
 
 
 def _weights(weights: Sequence[float]) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import streamlit as st
 from kindred.errors import KindredError
 from kindred.expressive.aspects import ASPECTS, KEYS
 from kindred.expressive.ranking import MACRO
+from kindred.expressive.report import TITLES
 from kindred.services import Services
 from kindred.services.expressive import Run
 from kindred.ui.evaluation.charts import BARE
@@ -168,7 +169,7 @@ def _ranking(run: Run) -> None:
     st.subheader("Ranking")
     left, right = st.columns(2)
     test = left.selectbox(
-        "On", list(tests), format_func=words.TESTS.__getitem__, key="expressive_ranking_test"
+        "On", list(tests), format_func=TITLES.__getitem__, key="expressive_ranking_test"
     )
     measure = right.selectbox("Measured by", list(_MEASURES), key="expressive_measure")
     view, of = _MEASURES[measure]

@@ -10,6 +10,7 @@ import streamlit as st
 
 from kindred.errors import KindredError
 from kindred.expressive.aspects import ASPECTS, KEYS
+from kindred.expressive.report import TITLES
 from kindred.services import Services
 from kindred.services.expressive import ANSWERING, Run
 from kindred.ui import frame
@@ -60,7 +61,7 @@ def _rendered(services: Services, run: Run) -> Question | None:
         st.info("This run has no ranking that can be read.", icon=":material/broken_image:")
         return None
     left, middle, right = st.columns([2, 5, 1], vertical_alignment="bottom")
-    test = left.selectbox("Test", tests, format_func=words.TESTS.__getitem__)
+    test = left.selectbox("Test", tests, format_func=TITLES.__getitem__)
     with st.spinner("Listening to the test's clips"):
         bench = services.expressive.bench(run.run_id, test)
     by_id = {clip.clip_id: clip for clip in bench.clips}
@@ -74,7 +75,8 @@ def _rendered(services: Services, run: Run) -> Question | None:
 
 def _own(services: Services, run: Run) -> Question | None:
     """A clip of the library, once it was heard."""
-    show_jobs(services, "analyse", only_open=True)
+    if role(services.settings) == "organiser":
+        show_jobs(services, "analyse", only_open=True)
     view = library_view(services)
     if not view.labels:
         st.info("The library is empty. Bring some music in first.", icon=":material/library_music:")

@@ -153,13 +153,12 @@ def _one(services: Services, run: Run) -> None:
 
 def unfinished(services: Services, run: Run) -> None:
     """Say where a run stands that is not whole, and let it go on."""
-    state = _job_state(services, run)
-    if state in ACTIVE:
-        return  # its progress stands above
+    if _job_state(services, run) not in ("", "done"):
+        return  # the job's progress, or how it ended, stands above
     at = words.stage(run.record.state).lower()
     st.warning(f"This run stopped while {at}. What was done is kept.", icon=":material/pause:")
-    if state not in ("", "done") or role(services.settings) != "organiser":
-        return  # a job that stopped is resumed above
+    if role(services.settings) != "organiser":
+        return
     if st.button("Go on with it", icon=":material/play_arrow:"):
         start(services, "expressive", {"run_id": run.run_id})
 
@@ -198,4 +197,5 @@ def _delete(services: Services, run: Run) -> None:
         )
         if st.button("Delete it", type="primary"):
             services.expressive.delete(run.run_id)
+            st.query_params.pop("run", None)
             st.rerun()

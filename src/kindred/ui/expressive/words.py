@@ -8,13 +8,10 @@ from typing import Any
 
 from kindred.expressive.aspects import ASPECTS, Aspect
 from kindred.expressive.clips import Clip
-from kindred.expressive.report import TITLES as TESTS
 from kindred.expressive.run import STAGES
 from kindred.expressive.sources import Layered, MertLayers
 from kindred.expressive.works import works
 from kindred.services.expressive import Run
-
-__all__ = ["TESTS"]  # what the tests are called
 
 #: Of General MIDI, those that clips are played on.
 INSTRUMENTS = {
