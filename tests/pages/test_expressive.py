@@ -324,6 +324,16 @@ def test_damaged_runs_are_named_and_damaged_scorers_said(run: Run, home: Path) -
     assert "is damaged" in app.error[-1].value
 
 
+def test_a_run_of_other_features_is_not_mixed_with_those_of_today(
+    run: Run, music: list[str], home: Path
+) -> None:
+    record = folder(home, run).with_name(f"{run.run_id}.json")
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"feature_id": "layers-0"}))
+    for app in (page(), own()):
+        assert "knows the features layers-0" in app.error[-1].value
+        assert not shown(app)
+
+
 def test_a_link_to_no_run_and_no_view(run: Run) -> None:
     app = page(run="gone*", view="none")
     assert "names a run that is not here" in words(app)

@@ -36,7 +36,6 @@ def expressive() -> None:
 @click.option(
     "--midi",
     type=click.Path(exists=True, file_okay=False),
-    default="",
     help="People's performances as MIDI files, for a test of their own.",
 )
 @click.option(
@@ -47,13 +46,13 @@ def expressive() -> None:
 )
 @click.option("--resume", metavar="RUN", help="Go on with a run that was stopped.")
 @as_json_option
-def train(resume: str | None, as_json: bool, **options: Any) -> None:
+def train(resume: str | None, midi: str | None, as_json: bool, **options: Any) -> None:
     """From scores to a gate report: play, listen, label, train, and judge."""
     from kindred.expressive.run import RunOptions
 
     with open_services(notice=False) as services, progress("expressive", unit="%") as report:
         room = services.expressive
-        run_id = resume or room.begin(RunOptions(**options))
+        run_id = resume or room.begin(RunOptions(midi=midi or "", **options))
         click.echo(f"Run {run_id}; stopped, it goes on with --resume {run_id}.", err=True)
         room.go_on(run_id, progress=report)
         run = room.run(run_id)

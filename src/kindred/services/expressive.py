@@ -356,10 +356,19 @@ class Expressive:
         ------
         EncoderError
             When its weights are not here any more.
+        ExpressiveError
+            When they give other features now than the run knows.
         """
         from kindred.expressive.sources import choose_source
 
-        return choose_source(self.settings, self.run(run_id).record.source)
+        record = read_record(self._folder(run_id))
+        source = choose_source(self.settings, record.source)
+        if source.feature_id != record.feature_id:
+            raise ExpressiveError(
+                f"Run {run_id} knows the features {record.feature_id}, and {source.title} now gives"
+                f" {source.feature_id}. Train again."
+            )
+        return source
 
     # -- rendered clips --------------------------------------------------------------------
     def bench(self, run_id: str, test: str = "works") -> Bench:

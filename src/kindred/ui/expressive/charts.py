@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from kindred.expressive.aspects import ASPECTS
 from kindred.expressive.scoring import Floats
 from kindred.ui.evaluation.charts import SCALE, TEXT
+from kindred.ui.expressive import words
 
 #: Short enough for the axes of a small picture.
 NAMES = [aspect.title.split()[0] for aspect in ASPECTS]
@@ -35,7 +36,7 @@ def matrix(values: Sequence[Sequence[float | None]], *, low: float = 0.0) -> go.
             xgap=2,
             ygap=2,
             # Without a colour, letters are dark or light as the cell needs.
-            text=[["" if np.isnan(v) else _number(v) for v in row] for row in table],
+            text=[["" if np.isnan(v) else words.number(v) for v in row] for row in table],
             texttemplate="%{text}",
             textfont={"size": 12},
             hovertemplate="%{y}, %{x}: %{z:.3f}<extra></extra>",
@@ -73,7 +74,7 @@ def bars(values: Mapping[str, float]) -> go.Figure:
             x=list(values.values()),
             y=[aspect.title for aspect in ASPECTS],
             orientation="h",
-            text=[_number(value) for value in values.values()],
+            text=[words.number(value) for value in values.values()],
             textposition="outside",
             textfont=_FONT,
             cliponaxis=False,
@@ -149,10 +150,6 @@ def curves(kinds: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> go.Fig
     figure.update_xaxes(title="epoch", **_axis())
     figure.update_yaxes(title="nDCG@10 on validation", **_axis(showgrid=True))
     return figure
-
-
-def _number(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
 
 
 def _axis(*, showgrid: bool = False) -> dict[str, Any]:

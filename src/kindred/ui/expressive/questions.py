@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -11,7 +11,7 @@ import streamlit as st
 
 from kindred.audio.waveform import PeakMeter
 from kindred.errors import TrackNotFound
-from kindred.expressive.aspects import ASPECTS, KEYS
+from kindred.expressive.aspects import ASPECTS, KEYS, Aspect
 from kindred.expressive.clips import SECONDS, Clip
 from kindred.expressive.scoring import Floats
 from kindred.services import Services
@@ -97,16 +97,14 @@ class TestClip:
             clip_card(self.services, found.clip),
             rank=rank,
             verdict="hit" if grade >= RIGHT else "miss",
-            note=f"{grade:.1f} of 3 · score {found.total:.2f}{own}",
-            bars=[
-                Bar(
-                    aspect.title,
-                    found.aspects[aspect.key],
-                    f"{found.aspects[aspect.key]:.2f} · {words.level(aspect, found.clip)},"
-                    f" {words.off(aspect, found.grades[aspect.key])}",
-                )
-                for aspect in ASPECTS
-            ],
+            note=f"{grade:.1f} of 3 · score {words.number(found.total)}{own}",
+            bars=_bars(
+                found.aspects,
+                lambda aspect: (
+                    f" · {words.level(aspect, found.clip)},"
+                    f" {words.off(aspect, found.grades[aspect.key])}"
+                ),
+            ),
         )
         return Answer(item, 0.0, found.aspects, found.grades)
 
@@ -148,11 +146,8 @@ class OwnClip:
                 item = replace(
                     _at(card[hit.track_id], hit.start),
                     rank=rank,
-                    note=f"from {clock(hit.start)} · score {hit.total:.2f}",
-                    bars=[
-                        Bar(aspect.title, hit.aspects[aspect.key], f"{hit.aspects[aspect.key]:.2f}")
-                        for aspect in ASPECTS
-                    ],
+                    note=f"from {clock(hit.start)} · score {words.number(hit.total)}",
+                    bars=_bars(hit.aspects),
                 )
                 answers.append(Answer(item, hit.start, hit.aspects, {}))
             found[name] = Answers(tuple(answers), ranking.compared)
@@ -198,6 +193,16 @@ def clock(seconds: float) -> str:
     """Minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}"
+
+
+def _bars(
+    scores: Mapping[str, float], said: Callable[[Aspect], str] = lambda aspect: ""
+) -> list[Bar]:
+    """Each aspect's score, and what more is said of it."""
+    return [
+        Bar(aspect.title, scores[aspect.key], words.number(scores[aspect.key]) + said(aspect))
+        for aspect in ASPECTS
+    ]
 
 
 def _at(item: CardItem, start: float) -> CardItem:

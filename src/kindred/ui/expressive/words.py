@@ -128,6 +128,11 @@ def stage(name: str) -> str:
     return STAGES[name][2].capitalize()
 
 
+def number(value: float) -> str:
+    """A score for people."""
+    return f"{value:.2f}".replace("-", "−")
+
+
 def spent(seconds: float) -> str:
     """A time for people."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
