@@ -123,7 +123,7 @@ def page() -> None:
     if damaged := services.expressive.damaged():
         st.warning(
             f"{len(damaged)} runs cannot be read: {plain_text(', '.join(damaged))}. Remove their"
-            " files, or import them again.",
+            " files, or put back what they were.",
             icon=":material/broken_image:",
         )
     runs = services.expressive.runs()

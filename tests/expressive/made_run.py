@@ -18,10 +18,11 @@ from kindred.expressive import bundle, networks
 from kindred.expressive.aspects import ASPECTS
 from kindred.expressive.gates import decide, plain
 from kindred.expressive.labels import write_labels
+from kindred.expressive.learner import TrainingOptions
+from kindred.expressive.model_files import CONFIG, write_model
 from kindred.expressive.sources import Layered
 from kindred.expressive.statistics import fit_summary
 from kindred.expressive.thresholds import RULES, freeze
-from kindred.expressive.training import TrainingOptions, write_model
 from tests.expressive.labelled import plan
 
 KEPT = 4
@@ -83,7 +84,7 @@ def write_gates(folder: Path, *, seed: int = 0, **changed: float | None) -> None
     """Thresholds frozen on good numbers, and gates judged by them on the numbers given."""
     known = {
         "dataset": layout.read_json(folder, f"{bundle.LABELS}/labels.json")["version"],
-        "feature_id": layout.read_json(folder, f"{bundle.RETRIEVER}/{bundle.CONFIG}")["feature_id"],
+        "feature_id": layout.read_json(folder, f"{bundle.RETRIEVER}/{CONFIG}")["feature_id"],
         "model": bundle.models_digest(folder),
     }
     (folder / bundle.THRESHOLDS).unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kindred.expressive.training import TrainingSet, training_set
+from kindred.expressive.training_set import TrainingSet, training_set
 
 SEGMENTS, LAYERS, DIMS = 12, 4, 6
 WORKS, TAKES = 16, 10

@@ -16,6 +16,7 @@ from kindred.artifacts import layout, s3_client
 from kindred.artifacts.transfer import pull, push
 from kindred.errors import ArtifactError, ExpressiveError
 from kindred.expressive import bundle
+from kindred.expressive.model_files import MODEL
 from kindred.expressive.sources import Layered
 from tests.artifacts.s3_server import S3Server
 from tests.expressive.made_run import make_run, write_scorer
@@ -147,14 +148,14 @@ def not_unit(run: Path) -> str:
 
 
 def no_tensors(run: Path) -> str:
-    (run / bundle.ORACLE / bundle.MODEL).write_bytes(b"not tensors")
+    (run / bundle.ORACLE / MODEL).write_bytes(b"not tensors")
     return r"oracle_scorer/model\.safetensors cannot be read"
 
 
 def not_finite(run: Path) -> str:
     from safetensors.numpy import load_file, save_file
 
-    path = run / bundle.RETRIEVER / bundle.MODEL
+    path = run / bundle.RETRIEVER / MODEL
     tensors = load_file(path)
     tensors["layers"][0, 0] = np.inf
     save_file(tensors, path)
@@ -312,23 +313,18 @@ def test_a_stopped_export_leaves_the_target_and_goes_on(run: Path, tmp_path: Pat
     bundle.verify(target)
 
 
+def test_a_run_is_not_exported_into_itself(run: Path) -> None:
+    for target in (run / "copy", run / bundle.EVALUATION / "copy"):
+        with pytest.raises(ArtifactError, match="inside the run"):
+            bundle.export(run, target)
+    bundle.verify(run)
+
+
 def test_a_damaged_run_is_not_exported(run: Path, tmp_path: Path) -> None:
     (run / bundle.EVALUATION / "report.md").write_text("# By hand\n")
     with pytest.raises(ArtifactError, match=r"report\.md"):
         bundle.export(run, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
-
-
-def test_a_bundle_comes_in_among_the_runs(made: Path, tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    manifest = bundle.import_bundle(made, home)
-    target = bundle.runs_folder(home) / "r1"
-    assert manifest == bundle.verify(target) == bundle.import_bundle(made, home)
-    (target / bundle.EVALUATION / "report.md").write_text("# Another\n")
-    bundle.write_manifest(target)
-    change(target, layout.MANIFEST, lambda m: m | {"created_by": "another"})
-    with pytest.raises(ArtifactError, match="another run of this name"):
-        bundle.import_bundle(made, home)
 
 
 def test_a_bundle_goes_over_s3_by_the_code_of_artifacts(

@@ -16,10 +16,11 @@ from kindred.embeddings import registry
 from kindred.errors import EncoderError, WeightsMissing
 from kindred.expressive import bundle, encoder
 from kindred.expressive.aspects import ASPECTS
+from kindred.expressive.learner import TrainingOptions
+from kindred.expressive.model_files import CONFIG, MODEL
 from kindred.expressive.release import release, withdraw
 from kindred.expressive.scorers import RetrieverScorer
 from kindred.expressive.sources import Layered
-from kindred.expressive.training import TrainingOptions
 from kindred.search.query import SimilarQuery
 from kindred.services import build
 from tests.conftest import tone
@@ -97,16 +98,16 @@ def test_another_release_is_another_space(made: Path, tmp_path: Path, settings: 
 
 
 def spoil_weights(folder: Path) -> None:
-    path = folder / bundle.RETRIEVER / bundle.MODEL
+    path = folder / bundle.RETRIEVER / MODEL
     path.write_bytes(path.read_bytes()[:-1] + b"?")
 
 
 def drop_weights(folder: Path) -> None:
-    (folder / bundle.RETRIEVER / bundle.MODEL).unlink()
+    (folder / bundle.RETRIEVER / MODEL).unlink()
 
 
 def soften_config(folder: Path) -> None:
-    path = folder / bundle.RETRIEVER / bundle.CONFIG
+    path = folder / bundle.RETRIEVER / CONFIG
     path.write_text(path.read_text() + " ")
 
 

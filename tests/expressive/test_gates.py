@@ -19,6 +19,7 @@ from kindred.expressive.aspects import KEYS
 from kindred.expressive.gates import Gate, GateReport, decide, freeze_thresholds, run_gates
 from kindred.expressive.human_labels import HumanItems
 from kindred.expressive.measuring import Judged, Permuted, measure
+from kindred.expressive.scoring import Floats
 from kindred.expressive.thresholds import RULES, freeze, read_thresholds
 from tests.expressive.judging import (
     GAIN,
@@ -256,6 +257,41 @@ def test_people_agree_or_stop_a_release(frozen: Path) -> None:
     unheard = gate(world(**people(True) | {"heard": {}}), frozen, "people")
     assert unheard.passed is None
     assert "listening study" in unheard.detail
+
+
+def test_one_track_of_people_gives_no_interval_and_stops_nothing(frozen: Path) -> None:
+    given = people(True)
+    pairs = tuple(pair for pair in given["people"].pairs if pair.query.track_id == "track 0 0")
+    found = gate(world(**given | {"people": HumanItems(pairs=pairs)}), frozen, "people")
+    assert found.passed is None
+    assert found.numbers["mean"] == 1
+    assert found.numbers["low"] is None
+
+
+def test_an_oracle_that_finds_nothing_is_no_error(frozen: Path) -> None:
+    class OwnWork(Reader):
+        """Puts the query's own work first, of which nothing is right."""
+
+        def represent(self, features: Floats) -> Floats:
+            return features.mean(axis=1)[:, 1, :6]
+
+        def compare(self, one: Floats, other: Floats) -> Floats:
+            apart = np.linalg.norm(one[:, None] - other, axis=2)
+            return np.broadcast_to(-apart, (5, *apart.shape))
+
+    judged = world()
+    judged = replace(judged, contenders={**judged.contenders, "oracle": (OwnWork(),)})
+    found = gate(only(judged, (), ()), frozen, "student")
+    assert (found.passed, found.numbers["oracle"]) == (None, 0)
+
+
+def test_a_test_of_one_work_is_no_error_and_passes_nothing(frozen: Path) -> None:
+    [first, *_] = [one.work for one in clips_of_world() if one.split == "test"]
+    clips = [one for one in clips_of_world() if one.split != "test" or one.work == first]
+    report = run_gates(world(clips=clips), frozen, draws=DRAWS)
+    passed = {gate.name for gate in report.gates if gate.passed}
+    assert not passed & {"ranking-works", "faithfulness", "weights", "inputs", "invariance"}
+    json.dumps(report.to_dict(), allow_nan=False)
 
 
 def test_a_scorer_of_one_score_for_all_fails_and_is_no_error(frozen: Path) -> None:

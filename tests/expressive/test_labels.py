@@ -17,14 +17,15 @@ from kindred.audit.labels import read_labels as read_audit_labels
 from kindred.errors import AuditError, ExpressiveError
 from kindred.expressive import label_files
 from kindred.expressive.aspects import ASPECTS, KEYS
+from kindred.expressive.bundle import LABELS
 from kindred.expressive.labelling import DRAWN, QUERY_SETS, entries
-from kindred.expressive.labels import FOLDER, ExpressiveLabels, read_labels, write_labels
+from kindred.expressive.labels import ExpressiveLabels, read_labels, write_labels
 from tests.expressive.labelled import judged, made, plan
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("labels") / FOLDER
+    folder = tmp_path_factory.mktemp("labels") / LABELS
     write_labels(folder, plan(), seed=3, human=[judged(folder.parent / "study", aspect="tempo")])
     return folder
 
@@ -111,7 +112,7 @@ def test_every_query_has_lines_as_announced(labels: ExpressiveLabels) -> None:
 def test_what_is_not_known_is_not_irrelevant(tmp_path: Path) -> None:
     levels = [(0, -1, 2, -1, 0), (0, 1, -1, -1, 0), (1, 1, 2, -1, 0)]
     played = [made("human", 9 + at, "0", given, seed=at) for at, given in enumerate(levels)]
-    labels = write_labels(tmp_path / FOLDER, [*plan(), *played], seed=0)
+    labels = write_labels(tmp_path / LABELS, [*plan(), *played], seed=0)
     ids = {clip.clip_id: at for at, clip in enumerate(played)}
     found: dict[str, set[tuple[int, int]]] = {key: set() for key in KEYS}
     for item in labels.items:
@@ -149,7 +150,7 @@ def test_lines_of_a_split_do_not_depend_on_other_sets(
     labels: ExpressiveLabels, tmp_path: Path
 ) -> None:
     factorial = [clip for clip in plan() if clip.set == "factorial"]
-    alone = write_labels(tmp_path / FOLDER, factorial, seed=3)
+    alone = write_labels(tmp_path / LABELS, factorial, seed=3)
     assert alone.items == tuple(item for item in labels.items if item.set == "factorial")
     assert alone.human.pairs == ()
 
@@ -199,14 +200,14 @@ def test_every_line_follows_its_schema(written: Path) -> None:
 
 
 def test_writing_again_keeps_what_is_there(tmp_path: Path) -> None:
-    folder = tmp_path / FOLDER
+    folder = tmp_path / LABELS
     first = write_labels(folder, plan(takes=2), seed=0)
     before = files(folder)
     assert write_labels(folder, plan(takes=2), seed=0) == first
     with pytest.raises(ExpressiveError, match="is there already, with other labels"):
         write_labels(folder, plan(takes=2), seed=1)
     assert files(folder) == before
-    assert [entry.name for entry in tmp_path.iterdir()] == [FOLDER]
+    assert [entry.name for entry in tmp_path.iterdir()] == [LABELS]
 
 
 def test_what_cannot_be_labelled_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -219,7 +220,7 @@ def test_what_cannot_be_labelled_leaves_nothing_behind(tmp_path: Path) -> None:
         (plan(), [tmp_path / "none"], "Human labels cannot be used"),
     ):
         with pytest.raises(ExpressiveError, match=message):
-            write_labels(tmp_path / "out" / FOLDER, clips, seed=0, human=human)
+            write_labels(tmp_path / "out" / LABELS, clips, seed=0, human=human)
     assert not (tmp_path / "out").exists()
 
 

@@ -132,6 +132,21 @@ def test_what_cannot_be_a_run_is_refused(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+def test_folders_are_found_again_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("played", "said", "elsewhere"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(home=tmp_path)
+    folder = bundle.runs_folder(settings.library) / "run"
+    begin(folder, RunOptions(source="layers", midi="played", judgements=("said",)), settings)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    options = read_record(folder).options
+    assert Path(options.midi).is_dir()
+    assert Path(options.judgements[0]).is_dir()
+
+
 def test_a_record_that_is_missing_damaged_or_of_other_features_is_said(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     folder = bundle.runs_folder(settings.library) / "run"
@@ -160,8 +175,15 @@ def test_a_run_that_is_not_whole_is_not_released_nor_exported(tmp_path: Path) ->
     assert room.released() is None
     with pytest.raises(ExpressiveError, match=f"--resume {run_id}"):
         room.export(run_id, tmp_path / "exported")
-    with pytest.raises(ExpressiveError, match="not the name of a run"):
-        room.run("../../etc")
+    for name in ("../../etc", "..", ".", "", "a/b", "/etc", "a\0b", ".hidden", "x" * 65):
+        with pytest.raises(ExpressiveError, match="not the name of a run"):
+            room.report(name)
+    gates = bundle.runs_folder(tmp_path) / run_id / bundle.GATES
+    gates.parent.mkdir()
+    for content in ("{", "[]", "\xff"):
+        gates.write_text(content, "latin-1")
+        assert not room.run(run_id).passed
+    gates.unlink()
     assert not room.go_on(run_id, cancelled=lambda: True)
     assert room.run(run_id).record.state == "render"
     room.delete(run_id)

@@ -11,9 +11,10 @@ import pytest
 from kindred.errors import ExpressiveError
 from kindred.expressive import networks
 from kindred.expressive.aspects import KEYS
+from kindred.expressive.learner import TrainingOptions
 from kindred.expressive.scorers import OracleScorer, RetrieverScorer, untrained
 from kindred.expressive.scoring import total
-from kindred.expressive.training import TrainingOptions, train_oracle, train_retriever
+from kindred.expressive.training import train_oracle, train_retriever
 from tests.expressive.synthetic import made, new_works
 
 OPTIONS = TrainingOptions(epochs=25, groups=2, clips=10, hidden=24, dims=4, rate=0.01, noise=0.3)

@@ -17,16 +17,13 @@ import torch
 
 from kindred.errors import ExpressiveError
 from kindred.expressive.aspects import ASPECTS, KEYS
+from kindred.expressive.clips import Clip, Recipe
+from kindred.expressive.learner import TrainingOptions
+from kindred.expressive.ranking import rank
 from kindred.expressive.scorers import RetrieverScorer
-from kindred.expressive.training import (
-    CHECKPOINT,
-    TrainingOptions,
-    TrainingSet,
-    ndcg,
-    train_oracle,
-    train_retriever,
-    training_set,
-)
+from kindred.expressive.training import CHECKPOINT, train_oracle, train_retriever
+from kindred.expressive.training_set import TrainingSet, training_set
+from kindred.expressive.validation import ndcg
 from tests.expressive.synthetic import clips, made, new_works
 
 SHORT = TrainingOptions(epochs=6, checkpoint_every=2, groups=4, clips=10, hidden=8, dims=4)
@@ -122,6 +119,17 @@ def test_a_cancelled_run_goes_on(data: TrainingSet, oracle: Path, tmp_path: Path
     assert bytes_of(tmp_path) == bytes_of(oracle)
 
 
+def test_a_run_killed_before_its_checkpoint_went_leaves_none(
+    data: TrainingSet, oracle: Path, tmp_path: Path
+) -> None:
+    train_oracle(data, tmp_path, SHORT, cancelled=lambda: True)
+    checkpoint = (tmp_path / CHECKPOINT).read_bytes()
+    train_oracle(data, tmp_path, SHORT)
+    (tmp_path / CHECKPOINT).write_bytes(checkpoint)
+    train_oracle(data, tmp_path, SHORT)
+    assert bytes_of(tmp_path) == bytes_of(oracle)
+
+
 def test_a_finished_run_is_not_trained_again(data: TrainingSet, oracle: Path) -> None:
     epochs: list[int] = []
     before = bytes_of(oracle)
@@ -178,12 +186,7 @@ def scores_of(folder: Path) -> np.ndarray:
     scorer = RetrieverScorer.load(folder)
     kept = scorer.represent(features)
     scores = scorer.compare(kept, kept)
-    return np.array(
-        [
-            ndcg(scores[i], levels[:, i], works, ordered=each.ordered)
-            for i, each in enumerate(ASPECTS)
-        ]
-    )
+    return np.array([ndcg(scores[i], levels[:, i], works, aspect=i) for i in range(len(ASPECTS))])
 
 
 def test_a_retriever_finds_all_that_is_planted_and_from_shuffled_levels_nothing(
@@ -250,6 +253,11 @@ def test_a_damaged_checkpoint_is_told_and_can_be_removed(
     assert bytes_of(tmp_path) == bytes_of(oracle)
 
 
+UNKNOWN = np.full((180, 4), -1)
+#: Nothing is known but timbre, and every group of train has one of its own.
+OWN_TIMBRES = np.where(np.arange(180) % 160 < 50, np.arange(180) % 160 // 10, -1)
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
@@ -259,7 +267,9 @@ def test_a_damaged_checkpoint_is_told_and_can_be_removed(
         ({"splits": np.full(180, 2)}, "train \\(0\\) and validation \\(1\\) only"),
         ({"splits": np.zeros(180)}, "at least two groups"),
         ({"levels": np.full((180, 5), -1)}, "No two clips of different groups"),
+        ({"levels": np.column_stack([UNKNOWN, OWN_TIMBRES])}, "near each other in train"),
         ({"variant_of": np.full(180, 180)}, "outside 0 to 179"),
+        ({"variant_of": np.where(np.arange(180) == 159, 0, -1)}, "variant is in another split"),
         ({"triples": np.array([[0, 1, 179, 0], [0, 1, 159, 0]])}, "not all in train"),
         ({"triples": np.array([[0, 1, 2, 5]])}, "an aspect or -1"),
         ({"triples": np.array([[0, 1, 2]])}, "an aspect or -1"),
@@ -279,6 +289,23 @@ def test_ndcg_worked_out_by_hand() -> None:
     one = (2 / np.log2(3) + 3 / 2) / (3 + 2 / np.log2(3))
     # query 1: 0 (3), 2 (2), 3 (0); query 2: ties in the order of rows, 0 (2), 1 (2), 3 (0)
     # query 3: nothing is within two levels but in its own work: not asked
-    assert ndcg(scores, levels, works, ordered=True) == pytest.approx((one + 1 + 1) / 3)
-    assert ndcg(scores, levels, works, ordered=False) == pytest.approx((1 / 2 / 1 + 1) / 2)
-    assert np.isnan(ndcg(scores[:1, :1], levels[:1], works[:1], ordered=True))
+    assert ndcg(scores, levels, works, aspect=0) == pytest.approx((one + 1 + 1) / 3)
+    assert ndcg(scores, levels, works, aspect=4) == pytest.approx((1 / 2 / 1 + 1) / 2)
+    assert np.isnan(ndcg(scores[:1, :1], levels[:1], works[:1], aspect=0))
+
+
+@pytest.mark.parametrize("aspect", range(len(ASPECTS)))
+def test_ndcg_is_that_of_rankings(aspect: int) -> None:
+    """On clips whose ids are in the order of rows, with ties and levels that are not known."""
+    rng = np.random.default_rng(aspect)
+    for _ in range(5):
+        levels, works = rng.integers(-1, 5, (40, 5)), rng.integers(6, size=40)
+        scores = rng.integers(8, size=(40, 40)).astype(np.float32)
+        recipe = Recipe("", 0, (), ())
+        given = [
+            Clip(f"{i:02}", "factorial", "test", str(work), "", "", str(i), tuple(row), recipe)
+            for i, (work, row) in enumerate(zip(works, levels, strict=True))
+        ]
+        ranking = rank(np.broadcast_to(scores, (5, 40, 40)), given, name="any")
+        found = ndcg(scores, levels[:, aspect], works, aspect=aspect)
+        assert found == pytest.approx(ranking.aspects()[aspect], abs=1e-12)

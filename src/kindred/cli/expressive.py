@@ -42,7 +42,7 @@ def expressive() -> None:
     "--judgements",
     type=click.Path(exists=True, file_okay=False),
     multiple=True,
-    help="Labels that `kindred audit labels` wrote; may be given again.",
+    help="Labels that `kindred audit export --labels` wrote; may be given again.",
 )
 @click.option("--resume", metavar="RUN", help="Go on with a run that was stopped.")
 @as_json_option
@@ -50,6 +50,11 @@ def train(resume: str | None, midi: str | None, as_json: bool, **options: Any) -
     """From scores to a gate report: play, listen, label, train, and judge."""
     from kindred.expressive.run import RunOptions
 
+    if midi:
+        from kindred.expressive.human import survey
+
+        for name, why in survey(Path(midi)).left_out:
+            click.echo(f"{name} is left out: {why}", err=True)
     with open_services(notice=False) as services, progress("expressive", unit="%") as report:
         room = services.expressive
         run_id = resume or room.begin(RunOptions(midi=midi or "", **options))
@@ -79,7 +84,7 @@ def gates(run_id: str | None, as_json: bool) -> None:
     Exits with 1 when a gate is not passed.
     """
     with open_services(notice=False) as services:
-        run = services.expressive.run(run_id)
+        run = services.expressive.judged(run_id)
     answer(as_json, run.gates, "\n".join(run.gate_lines()))
     if not run.passed:
         raise SystemExit(1)

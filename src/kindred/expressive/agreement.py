@@ -18,11 +18,14 @@ from kindred.expressive.scoring import Floats, Scorer, total
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often scores order candidates as people did: mean over queries, 95 % interval."""
+    """How often scores order candidates as people did: mean over queries, 95 % interval.
+
+    ``low`` and ``high`` are ``None`` where people judged one track only: nothing can be redrawn.
+    """
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     queries: int
     comparisons: int
 
@@ -79,6 +82,8 @@ def agreement(
         return None
     values = np.array(shares)[:, None]
     clusters = np.unique(tracks, return_inverse=True)[1]
-    drawn, _ = bootstrap(values, clusters, np.full(len(values), -1), draws=draws)
-    low, high = interval(drawn)[0] or (np.nan, np.nan)
+    low, high = None, None
+    if clusters.max() > 0:
+        drawn, _ = bootstrap(values, clusters, np.full(len(values), -1), draws=draws)
+        low, high = interval(drawn)[0] or (None, None)
     return Agreement(float(values.mean()), low, high, len(shares), comparisons)

@@ -37,10 +37,12 @@ from kindred.artifacts.building import building, keep_only, publish
 from kindred.artifacts.index import build_index, check_head
 from kindred.artifacts.kind import Kind
 from kindred.artifacts.layout import Entry, damaged
-from kindred.artifacts.verify import Progress, check_files, check_schema, check_unit
+from kindred.artifacts.verify import check_files, check_schema, check_unit
 from kindred.errors import ArtifactError, ExpressiveError, KindredError
+from kindred.expressive.model_files import CONFIG, CURVES, MODEL, TRAINING
 from kindred.expressive.scoring import Floats
 from kindred.storage.whole_files import replacing
+from kindred.work import Progress
 
 FORMAT, FORMAT_VERSION = "kindred-expressive", 1
 LABELS, ORACLE, RETRIEVER, EVALUATION = PARTS = (
@@ -49,19 +51,22 @@ LABELS, ORACLE, RETRIEVER, EVALUATION = PARTS = (
     "projection_retriever",
     "evaluation",
 )
-MODEL, CONFIG = "model.safetensors", "config.json"
 VECTORS, IDS = f"{RETRIEVER}/vectors.f32", f"{RETRIEVER}/clip_ids.json"
 INDEX, INDEX_META = f"{RETRIEVER}/index.faiss", f"{RETRIEVER}/index.json"
 GATES, THRESHOLDS = f"{EVALUATION}/gates.json", f"{EVALUATION}/thresholds.json"
-#: Where the models lie that gates compare, a folder for each seed.
-SEEDS = (f"{ORACLE}/seeds", f"{RETRIEVER}/seeds", f"{RETRIEVER}/from_labels")
+#: Where each kind of model lies that gates compare, a folder a seed.
+MODELS = {
+    "oracle": f"{ORACLE}/seeds",
+    "distilled": f"{RETRIEVER}/seeds",
+    "projection": f"{RETRIEVER}/from_labels",
+}
 #: Files every bundle has.
 NEEDED = (
     f"{LABELS}/labels.json",
     *(
         f"{part}/{name}"
         for part in (ORACLE, RETRIEVER)
-        for name in (MODEL, CONFIG, "curves.json", "training.json")
+        for name in (MODEL, CONFIG, CURVES, TRAINING)
     ),
     *(VECTORS, IDS, INDEX, INDEX_META, GATES, THRESHOLDS),
     *(f"{EVALUATION}/{name}" for name in ("ranking.json", "report.md")),
@@ -112,6 +117,11 @@ class Manifest:
         return layout.to_json({"format": FORMAT, "format_version": FORMAT_VERSION, **values})
 
 
+def is_run_id(name: str) -> bool:
+    """Whether a run may be called so: up to 64 letters, digits, dots, hyphens, underscores."""
+    return _RUN_ID.fullmatch(name) is not None
+
+
 def vector_dims(config: Mapping[str, Any]) -> int:
     """Length of a retriever's vectors: a part for each aspect, by its ``config.json``."""
     return int(config["dims"]) * len(config["aspects"])
@@ -125,7 +135,7 @@ def runs_folder(home: Path) -> Path:
 def models_digest(run_folder: Path) -> str:
     """SHA-256 of the weights of all seeds: the models that thresholds are frozen for."""
     digest = hashlib.sha256()
-    for part in SEEDS:
+    for part in MODELS.values():
         found = (run_folder / part).glob(f"*/{MODEL}")
         seeds = {int(path.parent.name): path for path in found if path.parent.name.isdecimal()}
         for seed in sorted(seeds):
@@ -172,7 +182,7 @@ def parse_manifest(text: str | bytes, where: Path | str) -> Manifest:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"lacks a field or has a wrong one ({error})"
         raise damaged(where, layout.MANIFEST, what) from error
-    if not _RUN_ID.fullmatch(manifest.run_id):
+    if not is_run_id(manifest.run_id):
         raise damaged(where, layout.MANIFEST, f"has the run_id {manifest.run_id!r}")
     if missing := [name for name in NEEDED if name not in manifest.files]:
         raise damaged(where, layout.MANIFEST, f"does not list {', '.join(missing)}")
@@ -321,9 +331,11 @@ def export(
     Raises
     ------
     ArtifactError
-        When the run is damaged or not finished, or the target is something else.
+        When the run is damaged or not finished, or the target is something else or in the run.
     """
     manifest, target = verify(run_folder), target.absolute()
+    if run_folder.resolve() in target.resolve().parents:
+        raise ArtifactError(f"{target} is inside the run. Choose a folder elsewhere.")
     text, done = layout.manifest_bytes(run_folder), 0
     with building(target, "building", BUNDLE) as work:
         keep_only(work, manifest.files.keys())
@@ -340,31 +352,6 @@ def export(
         verify(work)
         publish(work, target, BUNDLE)
     return manifest
-
-
-def import_bundle(
-    source: Path,
-    home: Path,
-    *,
-    progress: Progress | None = None,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> Manifest | None:
-    """Take a bundle in among the runs of a library; doing it twice changes nothing.
-
-    Parameters and result are those of :func:`export`.
-
-    Raises
-    ------
-    ArtifactError
-        When the bundle is damaged, or another run of this name is there.
-    """
-    manifest = verify(source)
-    target = runs_folder(home) / manifest.run_id
-    if target.exists():
-        if layout.manifest_bytes(target) != layout.manifest_bytes(source):
-            raise ArtifactError(f"{target} is another run of this name. Move it away first.")
-        return verify(target)
-    return export(source, target, progress=progress, cancelled=cancelled)
 
 
 def _names(folder: Path) -> list[str]:

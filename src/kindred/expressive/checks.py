@@ -24,6 +24,8 @@ Values = NDArray[np.float64]
 TRIPLES = 2_000
 #: Levels that a triple's clips are apart at least where they differ.
 APART = 2
+#: Of re-rendered clips it is asked at these numbers of levels.
+STEPS = (2, 3)
 
 
 def level_table(clips: Sequence[Clip]) -> Ints:
@@ -140,9 +142,9 @@ class Sweeps:
         with itself, over the score's range between pairs of works (5th to 95th percentile).
     controls : float64 [aspects]
         The same for transpositions and textures.
-    turned : float64 [aspects, aspects]
-        Of a base's clips x, at least two levels away in b alone (any other in timbre), and y, so in
-        a alone: how often x comes before y by the weight on a, and after it by the weight on b.
+    turned : float64 [len(STEPS), aspects, aspects]
+        Of a base's clips x, so many levels away or more in b alone (any other in timbre), and y, so
+        in a alone: how often x comes before y by the weight on a, and after it by that on b.
     bases : int
     """
 
@@ -173,7 +175,7 @@ def sweeps(scorer: Scorer, clips: Sequence[Clip], kept: Floats, ranges: Values) 
             varied[clip.base].append(clip)
     falls: list[list[float]] = [[] for _ in ASPECTS]
     moved: dict[tuple[str, int], list[float]] = defaultdict(list)
-    turns: dict[tuple[int, int], list[float]] = defaultdict(list)
+    turns: dict[tuple[int, int, int], list[float]] = defaultdict(list)
     for base, of in sorted(varied.items()):
         at = row[base]
         rows = [at, *(row[clip.clip_id] for clip in of)]
@@ -183,17 +185,17 @@ def sweeps(scorer: Scorer, clips: Sequence[Clip], kept: Floats, ranges: Values) 
             for aspect in range(len(ASPECTS)):
                 moved[clip.varies if clip.varies in KEYS else "", aspect].append(drop[aspect])
         apart = distances(level_table([clips[at]]), level_table(of))[:, 0]
-        far = [
-            1
-            + np.flatnonzero(
-                [clip.varies == key and apart[a][i] >= _far(a) for i, clip in enumerate(of)]
-            )
-            for a, key in enumerate(KEYS)
-        ]
-        for a, b in combinations(range(len(ASPECTS)), 2):
-            x, y = np.meshgrid(far[b], far[a])
-            right = (scores[a, x] > scores[a, y]) & (scores[b, y] > scores[b, x])
-            turns[a, b] += right.ravel().tolist()
+        for step, least in enumerate(STEPS):
+            far = [
+                1 + np.flatnonzero([clip.varies == key for clip in of] & (apart[a] >= least))
+                if ASPECTS[a].ordered
+                else 1 + np.flatnonzero([clip.varies == key for clip in of])
+                for a, key in enumerate(KEYS)
+            ]
+            for a, b in combinations(range(len(ASPECTS)), 2):
+                x, y = np.meshgrid(far[b], far[a])
+                right = (scores[a, x] > scores[a, y]) & (scores[b, y] > scores[b, x])
+                turns[step, a, b] += right.ravel().tolist()
         for aspect, key in enumerate(KEYS):
             mine = np.array([clip.varies == key for clip in of])
             if not mine.any() or mine.all():
@@ -205,9 +207,9 @@ def sweeps(scorer: Scorer, clips: Sequence[Clip], kept: Floats, ranges: Values) 
                 np.append(scores[aspect, 1:][mine], np.median(scores[aspect, 1:][~mine])),
             )
     means = {key: float(np.mean(values)) for key, values in moved.items()}
-    turned = np.full((len(ASPECTS), len(ASPECTS)), np.nan)
-    for (a, b), values in turns.items():
-        turned[a, b] = turned[b, a] = np.mean(values) if values else np.nan
+    turned = np.full((len(STEPS), len(ASPECTS), len(ASPECTS)), np.nan)
+    for (step, a, b), values in turns.items():
+        turned[step, a, b] = turned[step, b, a] = np.mean(values) if values else np.nan
     columns = range(len(ASPECTS))
     return Sweeps(
         falls=np.array([np.mean(values) if values else np.nan for values in falls]),
@@ -221,9 +223,12 @@ def sweeps(scorer: Scorer, clips: Sequence[Clip], kept: Floats, ranges: Values) 
 def score_ranges(scores: Floats, clips: Sequence[Clip]) -> Values:
     """From the 5th to the 95th percentile of each score over pairs of works, float64 [aspects].
 
-    Not a number where a score does not vary.
+    Not a number where a score does not vary, or there are no such pairs.
     """
-    low, high = np.percentile(scores[:, other_works(clips)], (5, 95), axis=1)
+    pairs = other_works(clips)
+    if not pairs.any():
+        return np.full(len(scores), np.nan)
+    low, high = np.percentile(scores[:, pairs], (5, 95), axis=1)
     return np.where(high > low, high - low, np.nan).astype(np.float64)
 
 

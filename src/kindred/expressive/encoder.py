@@ -21,6 +21,7 @@ from kindred.embeddings.space import EmbeddingSpace
 from kindred.errors import ArtifactError, EncoderError, ExpressiveError, WeightsMissing
 from kindred.expressive import bundle
 from kindred.expressive.clips import SECONDS
+from kindred.expressive.model_files import CONFIG, MODEL
 from kindred.expressive.release import Released, check_released, released
 
 if TYPE_CHECKING:
@@ -171,5 +172,5 @@ def revision(record: Released) -> str:
         files = bundle.parse_manifest(text, record.folder).files
     except ArtifactError as error:
         raise EncoderError(str(error)) from error
-    parts = [files[f"{bundle.RETRIEVER}/{name}"].sha256 for name in (bundle.MODEL, bundle.CONFIG)]
+    parts = [files[f"{bundle.RETRIEVER}/{name}"].sha256 for name in (MODEL, CONFIG)]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:12]

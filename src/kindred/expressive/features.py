@@ -27,9 +27,7 @@ from kindred.expressive.scoring import Floats
 from kindred.expressive.sources import FeatureSource
 from kindred.processes import shared_out
 from kindred.storage.whole_files import replacing
-
-#: Called as ``progress(done, total, words)``.
-Progress = Callable[[int, int, str], None]
+from kindred.work import Progress
 
 
 @dataclass(frozen=True)

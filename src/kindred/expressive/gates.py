@@ -112,7 +112,7 @@ GATES = (
         "people",
         "People agree",
         "Does it order pairs as listeners did?",
-        "There are no human judgements of test tracks; hold a listening study and give its labels.",
+        "Fewer than two test tracks were judged by people; hold a listening study and give labels.",
         needed=False,
     ),
 )
@@ -177,7 +177,7 @@ class GateReport:
     @property
     def passed(self) -> bool:
         """Whether the retriever may be released: no gate fails, and all that are needed pass."""
-        return all(gate.passed or (gate.passed is None and not gate.needed) for gate in self.gates)
+        return not self.failed
 
     @property
     def failed(self) -> tuple[Gate, ...]:

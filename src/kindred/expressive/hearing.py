@@ -35,12 +35,11 @@ from kindred.expressive.scoring import Floats
 from kindred.expressive.sources import FeatureSource
 from kindred.storage.records import Track
 from kindred.storage.whole_files import replacing
+from kindred.work import Progress
 
 #: Windows of a track, evenly spaced.
 WINDOWS = 8
 UNREAD = "unread.json"
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,6 @@ from kindred.expressive.labelling import (
 from kindred.expressive.splits import check_disjoint
 from kindred.storage.whole_files import replacing
 
-FOLDER = "labels_and_splits"
 FORMAT, SCHEMA_VERSION = "kindred-expressive-labels", 1
 HEADER, CLIPS, ITEMS = "labels.json", "clips.jsonl", "items.jsonl"
 TRIPLES, SPLIT_FILE = "triples.jsonl", "splits.json"

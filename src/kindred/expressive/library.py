@@ -6,46 +6,18 @@ and :mod:`kindred.expressive.scoring` for the scores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kindred.errors import ExpressiveError
-from kindred.expressive.aspects import ASPECTS, KEYS
-from kindred.expressive.hearing import (
-    WINDOWS,
-    LibraryClips,
-    Progress,
-    analyse,
-    analysed,
-    clip_features,
-)
-from kindred.expressive.scoring import Floats, Scorer, total
-from kindred.expressive.sources import FeatureSource
-
-__all__ = [
-    "RERANKED",
-    "WINDOWS",
-    "Hit",
-    "LibraryClips",
-    "Moment",
-    "Ranking",
-    "Reason",
-    "analyse",
-    "analysed",
-    "clip_features",
-    "rank",
-    "reasons",
-    "represent",
-    "rerank",
-]
+from kindred.expressive.aspects import KEYS
+from kindred.expressive.hearing import LibraryClips
+from kindred.expressive.scoring import Floats, Scorer, checked_weights, total
 
 #: Tracks that the oracle compares, nearest first by the retriever.
 RERANKED = 200
-#: Most moments told for an aspect.
-MOMENTS = 3
 #: Clips whose features are held at once.
 _BLOCK = 256
 
@@ -61,24 +33,6 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Moment:
-    """Moments that match: seconds (from, to) of the query clip and of the track, and how much."""
-
-    query: tuple[float, float]
-    track: tuple[float, float]
-    strength: float
-
-
-@dataclass(frozen=True)
-class Reason:
-    """An aspect's score, and what speaks for it, the strongest first."""
-
-    aspect: str
-    score: float
-    moments: tuple[Moment, ...]
-
-
-@dataclass(frozen=True)
 class Ranking:
     """Tracks, nearest first, and which of the library were compared, in words."""
 
@@ -86,29 +40,15 @@ class Ranking:
     compared: str
 
 
-def represent(
-    scorer: Scorer,
-    clips: LibraryClips,
-    *,
-    progress: Progress | None = None,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> Floats:
+def represent(scorer: Scorer, clips: LibraryClips) -> Floats:
     """What a scorer keeps of all clips: float32 [n, ...]. Keep it: ranking is quick from there.
 
     Raises
     ------
     ExpressiveError
-        When there are no clips, or it was cancelled.
+        When there are no clips.
     """
-    parts = []
-    for start in range(0, max(1, len(clips)), _BLOCK):
-        block = range(start, min(start + _BLOCK, len(clips)))
-        parts.append(scorer.represent(clips.features(block)))
-        if progress:
-            progress(block.stop, len(clips), scorer.name)
-        if cancelled():
-            raise ExpressiveError(f"Describing clips for {scorer.name} was stopped.")
-    return np.concatenate(parts)
+    return _represent(scorer, clips, np.arange(len(clips)))
 
 
 def rank(
@@ -119,7 +59,6 @@ def rank(
     *,
     kept: Floats | None = None,
     own: str = "",
-    k: int | None = None,
 ) -> Ranking:
     """Rank tracks by their best window; ties order by ``track_id``.
 
@@ -135,15 +74,13 @@ def rank(
         What :func:`represent` gave for these clips; made here when left out.
     own : str
         The query's track, which is left out.
-    k : int, optional
-        At most this many tracks.
 
     Raises
     ------
     ExpressiveError
         When weights or what was kept do not fit, or a score is not finite.
     """
-    weights = _weights(weights)
+    weights = np.asarray(checked_weights(weights), np.float32)
     kept = represent(scorer, clips) if kept is None else kept
     if len(kept) != len(clips):
         raise ExpressiveError(
@@ -152,7 +89,7 @@ def rank(
         )
     scores = scorer.compare(scorer.represent(query), kept)[:, 0]
     hits = _best(scorer, scores, weights, clips, np.arange(len(clips)), own)
-    return Ranking(tuple(hits[:k]), f"{len(hits)} tracks were compared by {scorer.name}.")
+    return Ranking(tuple(hits), f"{len(hits)} tracks were compared by {scorer.name}.")
 
 
 def rerank(
@@ -173,66 +110,22 @@ def rerank(
     first : Ranking
         Its nearest ``count`` tracks are compared, window by window; no other is in the answer.
     """
-    weights = _weights(weights)
+    weights = np.asarray(checked_weights(weights), np.float32)
     taken = [hit.track_id for hit in first.hits[:count]]
     if not taken:
         return Ranking((), f"There is no track to compare by {scorer.name}.")
     chosen = np.array([clip for track_id in taken for clip in clips.places[track_id]])
-    kept = [
-        scorer.represent(clips.features(chosen[start : start + _BLOCK].tolist()))
-        for start in range(0, len(chosen), _BLOCK)
-    ]
-    scores = scorer.compare(scorer.represent(query), np.concatenate(kept))[:, 0]
+    scores = scorer.compare(scorer.represent(query), _represent(scorer, clips, chosen))[:, 0]
     hits = _best(scorer, scores, weights, clips, chosen, "")
     words = f"The {len(hits)} tracks that a quick ranking put first were compared by {scorer.name}."
     return Ranking(tuple(hits), words)
 
 
-def reasons(
-    scorer: Scorer, query: Floats, hit: Hit, clips: LibraryClips, source: FeatureSource
-) -> tuple[Reason, ...]:
-    """Why a track is in the answer: for each aspect its score and the moments that speak for it.
-
-    Baselines tell no moments.
-
-    Parameters
-    ----------
-    scorer : Scorer
-        Its ``segments``, where it has one, tells how much two moments speak for a likeness; see
-        :meth:`kindred.expressive.scorers.OracleScorer.segments`.
-    query : float32 [1, segments, layers, dims]
-    hit : Hit
-        Of :func:`rank` or :func:`rerank`.
-    clips : LibraryClips
-    source : FeatureSource
-        Of the features.
-    """
-    segments = getattr(scorer, "segments", None)
-    if segments is None:
-        return tuple(Reason(key, score, ()) for key, score in hit.aspects.items())
-    found = [clip for clip in clips.places[hit.track_id] if clips.starts[clip] == hit.start]
-    candidate = clips.features(found)[0]
-    return tuple(
-        Reason(key, score, _moments(segments(query[0], candidate, key), source.spans, hit.start))
-        for key, score in hit.aspects.items()
-    )
-
-
-def _moments(
-    likeness: Floats, spans: Sequence[tuple[float, float]], start: float
-) -> tuple[Moment, ...]:
-    """The pairs of segments with the most likeness, each a quarter of a clip from the others."""
-    left, apart = likeness.copy(), max(1, len(spans) // 4)
-    found: list[Moment] = []
-    while len(found) < MOMENTS:
-        one, other = divmod(int(left.argmax()), left.shape[1])
-        if not left[one, other] > 0:
-            break
-        begin, end = spans[other]
-        found.append(Moment(spans[one], (start + begin, start + end), float(likeness[one, other])))
-        left[max(0, one - apart) : one + apart + 1] = 0
-        left[:, max(0, other - apart) : other + apart + 1] = 0
-    return tuple(found)
+def _represent(scorer: Scorer, clips: LibraryClips, chosen: NDArray[np.intp]) -> Floats:
+    """What a scorer keeps of the chosen clips, of which few are held at once."""
+    starts = range(0, max(1, len(chosen)), _BLOCK)
+    blocks = (chosen[start : start + _BLOCK].tolist() for start in starts)
+    return np.concatenate([scorer.represent(clips.features(block)) for block in blocks])
 
 
 def _best(
@@ -261,14 +154,3 @@ def _best(
         )
         for track_id, place in ranked
     ]
-
-
-def _weights(weights: Floats) -> Floats:
-    found = np.asarray(weights, np.float32)
-    if found.shape != (len(ASPECTS),) or not np.isfinite(found).all() or found.min() < 0:
-        raise ExpressiveError(
-            f"Weights are {len(ASPECTS)} numbers from 0 on, for {', '.join(KEYS)}; got {weights}."
-        )
-    if not found.any():
-        raise ExpressiveError("All weights are 0: give an aspect some weight.")
-    return found

@@ -36,7 +36,7 @@ class Pairs:
     target : float tensor [aspects, n, n]
         1 for the same level, falling to 0 for the farthest; other timbres are 0.
     known : bool tensor [aspects, n, n]
-        Where both levels are known, and the two are not one clip or its variants.
+        Where both levels are known, and the two are not one clip.
     candidate : bool tensor [aspects, n, n]
         Known pairs that a ranking holds: other groups, and lures.
     lure : bool tensor [aspects, n, n]

@@ -185,7 +185,7 @@ def measure(
     numbers["shortcuts"] = _shortcuts(judged, at)
     best = max(one.macro() for one in works[judged.oracle])
     ours = works[judged.retriever][released].macro()
-    numbers["student"] = {"ratio": ours / best, "retriever": ours, "oracle": best}
+    numbers["student"] = {"ratio": ours / best if best else None, "retriever": ours, "oracle": best}
     numbers["people"] = _people(judged, scorer, draws) if split == "test" else {"low": None}
     if progress:
         progress(len(steps) + 1, len(steps) + 1, "judged")
@@ -261,6 +261,7 @@ def _moved(judged: Judged, scorer: Scorer, split: str, scores: Floats, at: Rows)
     known = ~np.isnan(across.triples)
     weights = {
         "share": None,
+        "two": None,
         "across": float(across.groups[known].mean()) if known.any() else None,
         "across_triples": float(across.triples[known].mean()) if known.any() else None,
         "across_matrix": across.groups.tolist(),
@@ -274,12 +275,14 @@ def _moved(judged: Judged, scorer: Scorer, split: str, scores: Floats, at: Rows)
     rows = np.union1d(rows, np.array(more, np.intp))
     ranges = checks.score_ranges(scores, judged.of(at))
     found = checks.sweeps(scorer, judged.of(rows), judged.seen(scorer, rows), ranges)
-    turned = found.turned[~np.isnan(found.turned)]
-    if len(turned):
+    two, three = found.turned
+    if not np.isnan(three).all():
         weights |= {
-            "share": float(turned.mean()),
-            "worst": float(turned.min()),
-            "matrix": found.turned.tolist(),
+            "share": float(np.nanmean(three)),
+            "two": float(np.nanmean(two)),
+            "worst": float(np.nanmin(three)),
+            "matrix": three.tolist(),
+            "two_matrix": two.tolist(),
         }
     diagonal = np.eye(len(KEYS), dtype=bool)
     others = np.where(diagonal, 0, found.moves).sum(axis=0) / (len(KEYS) - 1)

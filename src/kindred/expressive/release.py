@@ -25,13 +25,14 @@ from typing import Any
 from kindred.artifacts import layout
 from kindred.errors import ArtifactError, ExpressiveError, GateRefused
 from kindred.expressive import bundle
+from kindred.expressive.model_files import CONFIG, MODEL, TRAINING
 from kindred.storage.whole_files import replacing
 
 _RECORD = "released.json"
 #: What the encoder reads, and what says that it may.
 COPIED = (
-    f"{bundle.RETRIEVER}/{bundle.MODEL}",
-    f"{bundle.RETRIEVER}/{bundle.CONFIG}",
+    f"{bundle.RETRIEVER}/{MODEL}",
+    f"{bundle.RETRIEVER}/{CONFIG}",
     bundle.GATES,
     bundle.THRESHOLDS,
 )
@@ -180,10 +181,10 @@ def check_gates(run_folder: Path, manifest: bundle.Manifest) -> None:
     name = run_folder.name
     try:
         report = layout.read_json(run_folder, bundle.GATES)
-        training = layout.read_json(run_folder, f"{bundle.RETRIEVER}/training.json")
+        training = layout.read_json(run_folder, f"{bundle.RETRIEVER}/{TRAINING}")
         frozen = read_thresholds(run_folder / bundle.THRESHOLDS)
         found = {gate["name"]: gate for gate in report["gates"]}
-        stopped = [gate["title"] for gate in report["gates"] if _stops(gate)]
+        stopped = [gate["title"] for gate in report["gates"] if stops(gate)]
         again = decide({key: gate["numbers"] for key, gate in found.items()}, frozen)
         seed = training["seed"]
     except (ArtifactError, ExpressiveError, KeyError, TypeError, AttributeError) as error:
@@ -200,7 +201,7 @@ def check_gates(run_folder: Path, manifest: bundle.Manifest) -> None:
             f"{name} cannot be released: its gates were judged by other thresholds than those in"
             f" {bundle.THRESHOLDS}."
         )
-    if any(gate.name not in found or _stops(vars(gate)) for gate in again):
+    if any(gate.name not in found or stops(vars(gate)) for gate in again):
         raise GateRefused(
             f"{name} cannot be released: {bundle.GATES} does not follow from its own numbers."
         )
@@ -209,8 +210,8 @@ def check_gates(run_folder: Path, manifest: bundle.Manifest) -> None:
             f"{name} cannot be released: its retriever is of seed {seed}, its gates judged seed"
             f" {report['released']}, and validation chose seed {frozen.released}."
         )
-    chosen = f"{bundle.RETRIEVER}/seeds/{seed}/{bundle.MODEL}"
-    weights = manifest.files[f"{bundle.RETRIEVER}/{bundle.MODEL}"]
+    chosen = f"{bundle.RETRIEVER}/seeds/{seed}/{MODEL}"
+    weights = manifest.files[f"{bundle.RETRIEVER}/{MODEL}"]
     found_for = (frozen.dataset, frozen.feature_id, frozen.model)
     here = (manifest.labels, manifest.feature_id, bundle.models_digest(run_folder))
     if found_for != here or manifest.files.get(chosen) != weights:
@@ -220,7 +221,7 @@ def check_gates(run_folder: Path, manifest: bundle.Manifest) -> None:
         )
 
 
-def _stops(gate: Mapping[str, Any]) -> bool:
+def stops(gate: Mapping[str, Any]) -> bool:
     """Whether a gate failed, or was needed and could not be judged."""
     return gate["passed"] is False or (gate["passed"] is None and bool(gate["needed"]))
 

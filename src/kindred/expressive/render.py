@@ -20,6 +20,7 @@ from kindred.errors import ExpressiveError
 from kindred.expressive.clips import SAMPLE_RATE, SECONDS, Clip, Recipe
 from kindred.expressive.perform import perform
 from kindred.processes import shared_out
+from kindred.work import Progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,9 +34,6 @@ LONGEST_OFFSET = 0.25
 _LUFS = -30.0  # leaves room for a gain of 6 dB and the peaks of short notes
 _PEAK = 10 ** (-1 / 20)
 _HUMAN = "midi:"
-
-#: Called as ``progress(done, total, words)``.
-Progress = Callable[[int, int, str], None]
 
 
 def render_clip(recipe: Recipe, *, human: Path | None = None) -> NDArray[np.float32]:

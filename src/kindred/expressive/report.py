@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from kindred.expressive import bundle
 from kindred.expressive.aspects import ASPECTS, KEYS
 from kindred.expressive.clips import TESTS
 from kindred.expressive.gates import Gate, GateReport, plain
@@ -25,7 +26,6 @@ from kindred.expressive.measuring import Measured
 from kindred.expressive.ranking import MACRO, Estimate, Table
 from kindred.storage.whole_files import replacing
 
-FOLDER = "evaluation"
 TITLES = {
     "works": "Held-out works",
     "composers": "Held-out composers",
@@ -59,7 +59,7 @@ def write_report(folder: Path, report: GateReport, validation: Measured, *, feat
     Path
         Of the folder ``evaluation``.
     """
-    target = folder / FOLDER
+    target = folder / bundle.EVALUATION
     target.mkdir(parents=True, exist_ok=True)
     heading = {"features": features, "dataset": report.dataset, "model": report.model}
     both = (validation, report.measured)

@@ -19,6 +19,7 @@ for times.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -34,8 +35,10 @@ import numpy as np
 from kindred.audit.study import Clip as Segment
 from kindred.config import Settings
 from kindred.errors import AudioError, ExpressiveError, KindredError, LibraryError, StorageError
+from kindred.expressive import bundle
 from kindred.expressive.aspects import KEYS
 from kindred.expressive.clips import TESTS, Clip
+from kindred.expressive.model_files import TRAINING
 from kindred.expressive.scoring import Floats
 from kindred.processes import shared_out
 from kindred.storage.whole_files import replacing
@@ -43,9 +46,10 @@ from kindred.work import Progress, within
 
 if TYPE_CHECKING:
     from kindred.expressive.human_labels import HumanItems
+    from kindred.expressive.learner import TrainingOptions
     from kindred.expressive.measuring import Judged
     from kindred.expressive.sources import FeatureSource
-    from kindred.expressive.training import TrainingOptions, TrainingSet
+    from kindred.expressive.training_set import TrainingSet
 
 Cancelled = Callable[[], bool]
 Hear = Callable[["FeatureSource", str, float], Floats]
@@ -58,19 +62,13 @@ STAGES = {
     "train": (48, 88, "training"),
     "judge": (88, 100, "judging"),
 }
-SIZES = ("full", "small", "tiny")
-#: Where each kind of model lies in a run, a folder a seed.
-MODELS = {
-    "oracle": "oracle_scorer/seeds",
-    "distilled": "projection_retriever/seeds",
-    "projection": "projection_retriever/from_labels",
-}
 #: The layer weights that were found on train works.
-DISCOVERY = "evaluation/discovery.npz"
+DISCOVERY = f"{bundle.EVALUATION}/discovery.npz"
 #: While a model is trained, the epochs that are done.
 _EPOCHS = "epochs.txt"
 #: Seeds and epochs of a run, by size: a smaller set has fewer steps in an epoch.
 _EFFORT = {"full": (5, 40), "small": (2, 120), "tiny": (2, 12)}
+SIZES = tuple(_EFFORT)
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ class RunOptions:
     judgements: tuple[str, ...] = ()
 
     def filled(self) -> RunOptions:
-        """With what is usual in place of 0.
+        """With what is usual in place of 0, and folders as they are found from anywhere.
 
         Raises
         ------
@@ -120,7 +118,13 @@ class RunOptions:
         for folder in (self.midi, *self.judgements):
             if folder and not Path(folder).is_dir():
                 raise ExpressiveError(f"There is no folder {folder}.")
-        return replace(self, seeds=self.seeds or seeds, epochs=self.epochs or epochs)
+        return replace(
+            self,
+            seeds=self.seeds or seeds,
+            epochs=self.epochs or epochs,
+            midi=self.midi and str(Path(self.midi).absolute()),
+            judgements=tuple(str(Path(folder).absolute()) for folder in self.judgements),
+        )
 
 
 @dataclass(frozen=True)
@@ -309,9 +313,7 @@ class _Stages:
 
         self._part("labels")
         judgements = [Path(folder) for folder in self.options.judgements]
-        write_labels(
-            self.folder / "labels_and_splits", clips, seed=self.options.seed, human=judgements
-        )
+        write_labels(self.folder / bundle.LABELS, clips, seed=self.options.seed, human=judgements)
         return not self.cancelled()
 
     def _train(self, clips: Sequence[Clip]) -> bool:
@@ -326,7 +328,9 @@ class _Stages:
             report(done, total, f"{self.options.seeds} seeds, at most {self.options.epochs} epochs")
 
         work = partial(train_seed, data=data)
-        for _ in shared_out(work, tasks, workers=self.workers, cancelled=self.cancelled, tick=tick):
+        # Never in this process: there it could be neither stopped nor watched in the middle.
+        workers = max(2, self.workers or min(8, os.cpu_count() or 1))
+        for _ in shared_out(work, tasks, workers=workers, cancelled=self.cancelled, tick=tick):
             tick()
         return not self.cancelled()
 
@@ -335,7 +339,7 @@ class _Stages:
 
     def _effort(self, seed: int) -> TrainingOptions:
         from kindred.embeddings.device import choose_device
-        from kindred.expressive.training import TrainingOptions
+        from kindred.expressive.learner import TrainingOptions
 
         device = choose_device(self.device)
         return TrainingOptions(
@@ -349,9 +353,9 @@ class _Stages:
         """Factorial clips of train and validation, nuisances of train, and what people judged."""
         from kindred.expressive.features import load
         from kindred.expressive.labels import read_labels
-        from kindred.expressive.training import training_set
+        from kindred.expressive.training_set import training_set
 
-        labels = read_labels(self.folder / "labels_and_splits")
+        labels = read_labels(self.folder / bundle.LABELS)
         chosen = [
             clip
             for clip in clips
@@ -408,7 +412,6 @@ class _Stages:
         return found
 
     def _judge(self, clips: Sequence[Clip]) -> bool:
-        from kindred.expressive import bundle
         from kindred.expressive.gates import freeze_thresholds, run_gates
         from kindred.expressive.report import write_report
         from kindred.expressive.scorers import RetrieverScorer
@@ -447,21 +450,20 @@ class _Stages:
 
     def _judged(self, clips: Sequence[Clip]) -> Judged:
         """All that is compared: every seed of what was trained, the baselines, the placebos."""
-        from kindred.expressive import bundle
         from kindred.expressive.baselines import WeighedLayers, fit_baselines
         from kindred.expressive.features import load
         from kindred.expressive.labels import read_labels
         from kindred.expressive.measuring import Judged
         from kindred.expressive.scorers import OracleScorer, RetrieverScorer, untrained
 
-        labels = read_labels(self.folder / "labels_and_splits")
+        labels = read_labels(self.folder / bundle.LABELS)
         features: Any = load(clips, self.home / "features", self.source)
         train = np.flatnonzero([(c.set, c.split) == ("factorial", "train") for c in clips])
         baselines = fit_baselines(
             [clips[row] for row in train], features.array[train], features.proxies[train]
         )
-        retriever = self.folder / "projection_retriever"
-        folders = {name: self.folder / place for name, place in MODELS.items()}
+        retriever = self.folder / bundle.RETRIEVER
+        folders = {name: self.folder / place for name, place in bundle.MODELS.items()}
         loads = {"oracle": OracleScorer.load}
         trained: dict[str, list[Any]] = {
             name: [loads.get(name, RetrieverScorer.load)(folder / str(n)) for n in self._seeds()]
@@ -506,8 +508,8 @@ class _Task:
     def folders(self) -> tuple[Path, ...]:
         """The oracle's folder, the distilled retriever's, and that of the one from labels."""
         if self.placebo:
-            return (self.folder / "projection_retriever" / "placebo",)
-        return tuple(self.folder / place / str(self.seed) for place in MODELS.values())
+            return (self.folder / bundle.RETRIEVER / "placebo",)
+        return tuple(self.folder / place / str(self.seed) for place in bundle.MODELS.values())
 
 
 def train_seed(task: _Task, *, data: TrainingSet) -> None:
@@ -536,7 +538,7 @@ def train_seed(task: _Task, *, data: TrainingSet) -> None:
 
 def _epochs(folder: Path, task: _Task) -> int:
     """Epochs that are done, as training writes them; all of them when it is finished."""
-    if (folder / "training.json").exists():
+    if (folder / TRAINING).exists():
         return task.options.epochs
     try:
         return int((folder / _EPOCHS).read_text())

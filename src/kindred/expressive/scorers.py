@@ -8,20 +8,18 @@ equally weighted vectors serves any weights of a query, see :meth:`RetrieverScor
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kindred.errors import ExpressiveError
 from kindred.expressive import networks
 from kindred.expressive.aspects import KEYS
-from kindred.expressive.scoring import Floats
+from kindred.expressive.model_files import read_model
+from kindred.expressive.scoring import Floats, checked_weights
 from kindred.expressive.statistics import Summary
-from kindred.expressive.training import CONFIG, FORMAT, MODEL
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +50,7 @@ class _Trained:
         ExpressiveError
             When the folder has no scorer of this class, or its files are damaged.
         """
-        kind, feature_id, summary, weights = _read(folder)
+        kind, feature_id, summary, weights = read_model(folder)
         if kind not in cls._KINDS:
             raise ExpressiveError(
                 f"{folder} holds a scorer of the kind {kind!r}, not {' or '.join(cls._KINDS)}."
@@ -126,7 +124,8 @@ class RetrieverScorer(_Trained):
             From 0 on; equal without it.
         """
         z = self.represent(features)
-        root = np.sqrt(_checked(np.ones(len(KEYS)) if weights is None else weights))
+        given = checked_weights(np.ones(len(KEYS)) if weights is None else weights)
+        root = np.sqrt(np.asarray(given, np.float32))
         return _unit(z * root[:, None])
 
     def query_vectors(self, vectors: Floats, weights: Floats) -> Floats:
@@ -147,7 +146,7 @@ class RetrieverScorer(_Trained):
             Of unit length.
         """
         z = vectors.reshape(len(vectors), len(KEYS), -1)
-        return _unit(z * _checked(weights)[:, None])
+        return _unit(z * np.asarray(checked_weights(weights), np.float32)[:, None])
 
 
 def untrained(seed: int, *, like: Path) -> OracleScorer | RetrieverScorer:
@@ -160,7 +159,7 @@ def untrained(seed: int, *, like: Path) -> OracleScorer | RetrieverScorer:
     """
     import torch
 
-    kind, feature_id, summary, weights = _read(like)
+    kind, feature_id, summary, weights = read_model(like)
     aspects, width, hidden = weights["hidden.weight"].shape
     layers = weights["layers"].shape[1]
     random = networks.new_weights(
@@ -176,71 +175,12 @@ def untrained(seed: int, *, like: Path) -> OracleScorer | RetrieverScorer:
     return scorer("untrained", feature_id, summary, random)
 
 
-def _read(folder: Path) -> tuple[str, str, Summary, dict[str, Any]]:
-    """A scorer's kind, features, projection and weights, checked against its configuration."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        config = json.loads((folder / CONFIG).read_text("utf-8"))
-        kind, feature_id = str(config["kind"]), str(config["feature_id"])
-        if config["format"] != FORMAT:
-            raise ExpressiveError(
-                f"{folder} is of format {config['format']}, and this Kindred reads {FORMAT}."
-                " Train again, or use the Kindred that made it."
-            )
-        if config["aspects"] != list(KEYS):
-            raise ExpressiveError(
-                f"{folder} scores {', '.join(config['aspects'])}, and this Kindred knows"
-                f" {', '.join(KEYS)}. Train again."
-            )
-        tensors = load_file(folder / MODEL)
-        summary = Summary.of_tensors(
-            {key: each.numpy() for key, each in tensors.items() if key.startswith("summary.")}
-        )
-        weights = {key: each for key, each in tensors.items() if not key.startswith("summary.")}
-        expected = networks.shapes(
-            aspects=len(KEYS),
-            layers=config["layers"],
-            kept=config["kept"],
-            hidden=config["options"]["hidden"],
-            dims=config["dims"],
-            pairs=kind == "oracle",
-        )
-    except FileNotFoundError as error:
-        raise ExpressiveError(
-            f"{folder} holds no trained scorer: it lacks {MODEL} or {CONFIG}. Train"
-            " one with `kindred expressive train`."
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise ExpressiveError(
-            f"The scorer in {folder} is damaged ({error}). Copy it again, or train again."
-        ) from error
-    if {key: tuple(value.shape) for key, value in weights.items()} != expected:
-        raise ExpressiveError(
-            f"The scorer in {folder} is damaged: {MODEL} and {CONFIG} are not of the same shapes."
-            " Copy it again, or train again."
-        )
-    return kind, feature_id, summary, weights
-
-
 def _moments(features: Floats) -> Floats:
     """The half of a clip around each segment: [s, ...] -> [s, (s + 1) // 2, ...]."""
     count = len(features)
     width = (count + 1) // 2
     starts = np.clip(np.arange(count) - width // 2, 0, count - width)
     return np.stack([features[start : start + width] for start in starts])
-
-
-def _checked(weights: NDArray[Any]) -> NDArray[np.float32]:
-    weights = np.asarray(weights, np.float32)
-    good = weights.shape == (len(KEYS),) and np.isfinite(weights).all() and (weights >= 0).all()
-    if not good or not weights.any():
-        raise ExpressiveError(
-            f"Weights are {len(KEYS)} numbers from 0 on, not all 0, for {', '.join(KEYS)}; got"
-            f" {weights.tolist()}."
-        )
-    return weights
 
 
 def _unit(parts: Floats) -> Floats:

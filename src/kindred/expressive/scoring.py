@@ -8,10 +8,14 @@ same scores for all.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kindred.errors import ExpressiveError
+from kindred.expressive.aspects import KEYS
 
 Floats = NDArray[np.float32]
 
@@ -28,6 +32,24 @@ class Scorer(Protocol):
 
     def compare(self, one: Floats, other: Floats) -> Floats:
         """Scores of two sets of representations: [n, ...], [m, ...] -> float32 [aspects, n, m]."""
+
+
+def checked_weights(weights: Sequence[float] | NDArray[Any]) -> NDArray[np.float64]:
+    """Weights of the aspects, float64 [aspects].
+
+    Raises
+    ------
+    ExpressiveError
+        When there is not one for each aspect, one is negative or not finite, or all are 0.
+    """
+    found = np.asarray(weights, np.float64)
+    good = found.shape == (len(KEYS),) and np.isfinite(found).all() and found.min() >= 0
+    if not good or not found.any():
+        raise ExpressiveError(
+            f"Weights are {len(KEYS)} numbers from 0 on, not all 0, for {', '.join(KEYS)}; got"
+            f" {found.tolist()}."
+        )
+    return found
 
 
 def total(scores: Floats, weights: Floats) -> Floats:

@@ -23,21 +23,23 @@ from kindred.expressive import bundle, release
 from kindred.expressive.aspects import ASPECTS, KEYS
 from kindred.expressive.clips import TESTS, Clip
 from kindred.expressive.encoder import revision
+from kindred.expressive.model_files import CURVES
 from kindred.expressive.run import (
     DISCOVERY,
-    MODELS,
     RunOptions,
     RunRecord,
     begin,
     go_on,
     read_record,
 )
+from kindred.expressive.scoring import checked_weights
 from kindred.storage.backend import StorageBackend
 from kindred.storage.records import Track
 from kindred.work import Progress, new_id
 
 if TYPE_CHECKING:
-    from kindred.expressive.library import LibraryClips, Ranking
+    from kindred.expressive.hearing import LibraryClips
+    from kindred.expressive.library import Ranking
     from kindred.expressive.scoring import Floats, Scorer
     from kindred.expressive.sources import FeatureSource
 
@@ -100,11 +102,7 @@ class Run:
     @property
     def failed(self) -> list[str]:
         """Names of the gates that stop a release."""
-        return [
-            gate["name"]
-            for gate in self.gates.get("gates", ())
-            if gate["passed"] is False or (gate["needed"] and gate["passed"] is None)
-        ]
+        return [gate["name"] for gate in self.gates.get("gates", ()) if release.stops(gate)]
 
     def lines(self) -> list[str]:
         """What a command prints of it."""
@@ -246,20 +244,33 @@ class Expressive:
         out = self.released()
         return Run(
             record,
-            gates=_json(folder / bundle.GATES),
-            ranking=_json(folder / bundle.EVALUATION / "ranking.json"),
+            gates=_json(folder / bundle.GATES, {}),
+            ranking=_json(folder / bundle.EVALUATION / "ranking.json", {}),
             released=out is not None and out.run_id == run_id,
         )
+
+    def judged(self, run_id: str | None = None) -> Run:
+        """A run as :meth:`run` finds it, if it is whole.
+
+        Raises
+        ------
+        ExpressiveError
+            When there is none, or it was not judged yet.
+        """
+        run = self.run(run_id)
+        if not run.is_whole:
+            raise ExpressiveError(_not_whole(run.run_id))
+        return run
 
     def curves(self, run_id: str) -> dict[str, list[list[dict[str, Any]]]]:
         """Curves of each kind of model, a seed each: what was measured after every epoch."""
         folder = self._folder(run_id)
         return {
             name: [
-                _json(folder / place / str(seed) / "curves.json").get("epochs", [])
+                _json(folder / place / str(seed) / CURVES, [])
                 for seed in range(self.run(run_id).record.options.seeds)
             ]
-            for name, place in MODELS.items()
+            for name, place in bundle.MODELS.items()
         }
 
     def report(self, run_id: str) -> str:
@@ -275,9 +286,7 @@ class Expressive:
         ExpressiveError, ArtifactError
             When there is no whole run, a file of it is damaged, or something else is in the folder.
         """
-        run = self.run(run_id)
-        if not run.is_whole:
-            raise ExpressiveError(_not_whole(run.run_id))
+        run = self.judged(run_id)
         bundle.export(self._folder(run.run_id), target, progress=progress)
         return sum(path.is_file() for path in target.rglob("*"))
 
@@ -289,7 +298,7 @@ class Expressive:
         folder.with_name(f"{folder.name}.json").unlink()
 
     def _folder(self, run_id: str) -> Path:
-        if not run_id or Path(run_id).name != run_id:
+        if not bundle.is_run_id(run_id):
             raise ExpressiveError(f"{run_id!r} is not the name of a run.")
         return bundle.runs_folder(self.home) / run_id
 
@@ -338,8 +347,8 @@ class Expressive:
                         discovery = WeighedLayers("discovery", **fitted)
                 except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
                     raise ExpressiveError(
-                        f"Run {run_id} is damaged: {DISCOVERY} cannot be read ({error}). Import"
-                        " it again, or train again."
+                        f"Run {run_id} is damaged: {DISCOVERY} cannot be read ({error}). Train"
+                        " again."
                     ) from error
                 self._scorers[run_id] = {
                     "cosine": Cosine(),
@@ -384,8 +393,7 @@ class Expressive:
 
         key = (run_id, test)
         if key not in self._benches:
-            if not self.run(run_id).is_whole:
-                raise ExpressiveError(_not_whole(run_id))
+            self.judged(run_id)
             [(set_, split)] = [(each, of) for name, each, of in TESTS if name == test]
             clips = [
                 clip for clip in self._labelled(run_id) if (clip.set, clip.split) == (set_, split)
@@ -488,10 +496,10 @@ class Expressive:
         cancelled: Cancelled = lambda: False,
     ) -> LibraryClips:
         """Listen to the library's tracks that were not heard yet, as a run's scorers need it."""
-        from kindred.expressive import library
+        from kindred.expressive.hearing import analyse
 
         run = self.run(run_id)
-        return library.analyse(
+        return analyse(
             self._tracks(),
             self.source(run.run_id),
             self._heard_folder,
@@ -542,7 +550,7 @@ class Expressive:
         with self._lock:
             if self._library is not None and self._library[0] == key:
                 return self._library[1], self._library[2]
-        clips = library.analysed(self._tracks(), self.source(run_id), self._heard_folder)
+        clips = hearing.analysed(self._tracks(), self.source(run_id), self._heard_folder)
         kept: dict[str, Floats] = {}
         if len(clips):
             kept = {
@@ -570,7 +578,7 @@ class Expressive:
 
     def _hear(self, source: FeatureSource, track_id: str, start: float) -> Floats:
         """Features of a clip of a track: float32 [segments, layers, dims]."""
-        from kindred.expressive.library import clip_features
+        from kindred.expressive.hearing import clip_features
 
         path = self.storage.audio_path(track_id)
         return np.asarray(clip_features(path, source, start=start)[0], np.float32)
@@ -607,21 +615,21 @@ def _not_whole(run_id: str) -> str:
 
 
 def _weights(weights: Sequence[float]) -> NDArray[np.float64]:
-    given = np.asarray(weights, np.float64)
-    if given.shape != (len(KEYS),) or not (np.isfinite(given).all() and given.min() >= 0):
-        raise ExpressiveError(f"Weights are {len(KEYS)} numbers from 0 on, one an aspect.")
-    if not given.sum():
-        raise ExpressiveError("Every weight is 0: give an aspect some weight.")
+    """Weights of the aspects that sum to 1."""
+    given = checked_weights(weights)
     return np.asarray(given / given.sum())
 
 
-def _json(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; empty where there is none."""
+def _json(path: Path, otherwise: Any) -> Any:
+    """What a JSON file holds, and ``otherwise`` where there is none or it is damaged.
+
+    Then a run counts as failed, and the page says that its gates cannot be read.
+    """
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(path.read_bytes())
     except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {"epochs": found}
+        return otherwise
+    return found if isinstance(found, type(otherwise)) else otherwise
 
 
 def _spent(seconds: Mapping[str, float]) -> str:

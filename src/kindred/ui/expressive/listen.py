@@ -16,7 +16,7 @@ from kindred.services.expressive import ANSWERING, Run
 from kindred.ui import frame
 from kindred.ui.cards import CardItem, cards
 from kindred.ui.expressive import words
-from kindred.ui.expressive.questions import RIGHT, Answers, OwnClip, Question, TestClip, clock
+from kindred.ui.expressive.questions import Answers, K, OwnClip, Question, TestClip, clock
 from kindred.ui.expressive.why import why
 from kindred.ui.jobs import job_button, show_jobs
 from kindred.ui.roles import role
@@ -177,8 +177,9 @@ def _ranked(services: Services, run: Run, question: Question) -> None:
     )
     if isinstance(question, TestClip):
         st.caption(
-            f"A hit is {RIGHT:g} of 3 or more: how near the levels lie in truth (same 3, 1 off 2,"
-            " 2 off 1, else 0), by the weights above."
+            "How near levels lie in truth: same 3, 1 off 2, 2 off 1, else 0; the mean by these"
+            f" weights. A hit is as near as the {K} nearest of the test:"
+            f" {question.right(weights):.1f} of 3 or more."
         )
     for column, name in zip(st.columns(max(1, len(shown)), gap="medium"), shown, strict=False):
         with column:

@@ -22,8 +22,6 @@ from kindred.ui.tracks import cards_of
 
 #: Cards below each scorer.
 K = 5
-#: Of 3: from here on an answer counts as right.
-RIGHT = 2.0
 
 
 @dataclass(frozen=True)
@@ -80,23 +78,37 @@ class TestClip:
         room = self.services.expressive
         found = room.find(self.run_id, self.clip.clip_id, weights, test=self.test, k=K)
         clips = len(room.bench(self.run_id, self.test).clips)
+        right = self.right(weights)
         compared = f"Compared with all {clips:,} clips of this test, one by one."
         return {
             name: Answers(
-                tuple(self._answer(rank, one, weights) for rank, one in enumerate(hits, 1)),
+                tuple(self._answer(rank, one, weights, right) for rank, one in enumerate(hits, 1)),
                 compared,
             )
             for name, hits in found.items()
         }
 
-    def _answer(self, rank: int, found: Found, weights: Sequence[float]) -> Answer:
-        grade = sum(w * found.grades[key] for w, key in zip(weights, KEYS, strict=True))
-        grade /= sum(weights)
+    def right(self, weights: Sequence[float]) -> float:
+        """The weighted grade, of 3, from which an answer is right: that of the K-th in truth."""
+        others = [
+            clip
+            for clip in self.services.expressive.bench(self.run_id, self.test).clips
+            if clip.performance != self.clip.performance
+        ]
+        pairs = [zip(ASPECTS, self.clip.levels, clip.levels, strict=True) for clip in others]
+        nearest = sorted(
+            (_weighed([a.grade(one, other) for a, one, other in pair], weights) for pair in pairs),
+            reverse=True,
+        )
+        return nearest[:K][-1] if nearest else 0.0
+
+    def _answer(self, rank: int, found: Found, weights: Sequence[float], right: float) -> Answer:
+        grade = _weighed([found.grades[key] for key in KEYS], weights)
         own = " · same piece" if found.clip.work == self.clip.work else ""
         item = replace(
             clip_card(self.services, found.clip),
             rank=rank,
-            verdict="hit" if grade >= RIGHT else "miss",
+            verdict="hit" if grade >= right > 0 else "miss",
             note=f"{grade:.1f} of 3 · score {words.number(found.total)}{own}",
             bars=_bars(
                 found.aspects,
@@ -193,6 +205,10 @@ def clock(seconds: float) -> str:
     """Minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}"
+
+
+def _weighed(grades: Sequence[int], weights: Sequence[float]) -> float:
+    return sum(w * grade for w, grade in zip(weights, grades, strict=True)) / sum(weights)
 
 
 def _bars(
