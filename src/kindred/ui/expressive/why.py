@@ -68,8 +68,8 @@ def why(
             alt="How much each pair of moments speaks for likeness",
         )
         st.caption(
-            "By the retriever, whoever answered: its score of the halves of the two clips around"
-            f" these moments, as if they were all there is. The retriever: {words.standing(run)[0]}."
+            "By the retriever, whoever answered: its score of the halves of the clips around these"
+            f" moments, as if there was no more. The retriever: {words.standing(run)[0]}."
         )
 
 
